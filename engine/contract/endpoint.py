@@ -1,0 +1,127 @@
+"""What an endpoint of the contract is, as data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+JSONSchema = Mapping[str, object]
+Values = dict[str, object]
+"""Parameters of one call, read and typed; an absent optional one is not a key."""
+
+
+class Group(StrEnum):
+    """Endpoints that the documentation describes together."""
+
+    VERSION = "version"
+    INFO = "info"
+    CONF = "conf"
+    META = "meta"
+    CACHE = "cache"
+    FREEZE = "freeze"
+    HOT_CACHE = "hot_cache"
+    AGENT = "agent"
+
+
+class Role(StrEnum):
+    """What an agent's process does in its engine."""
+
+    SCHEDULER = "scheduler"
+    WORKER = "worker"
+
+
+class Component(StrEnum):
+    """The part of a process that an endpoint needs."""
+
+    PROCESS = "process"
+    CACHE_ENGINE = "cache_engine"
+    LOCAL_CPU_BACKEND = "local_cpu_backend"
+    VLLM = "vllm"
+
+    def held_by(self, role: Role) -> bool:
+        """Whether an agent of that role has this component when all is well."""
+        if self in (Component.CACHE_ENGINE, Component.LOCAL_CPU_BACKEND):
+            return role is Role.WORKER
+        return True
+
+
+class Origin(StrEnum):
+    """Who else speaks this endpoint."""
+
+    DOCUMENTED = "documented"
+    """LMCache's documented API; both dialects speak it."""
+    KVPLANE = "kvplane"
+    """Our addition; not expected of a peer."""
+
+
+class Kind(StrEnum):
+    """How a query parameter is written, and the Python type it becomes."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    """`true`, `false`, `1` or `0` in any case."""
+    SWITCH = "switch"
+    """`true` or `false` in any case."""
+    NAMES = "names"
+    """`a,b` becomes `["a", "b"]`."""
+    STRINGS = "strings"
+    """`x=a&x=b` becomes `["a", "b"]`."""
+    TOKEN_RANGE = "token_range"
+    """`"0,100"` becomes TokenRange(0, 100)."""
+    SLOT_MAPPING = "slot_mapping"
+    """`"1,[4,7]"` becomes [SlotRun(1, 1), SlotRun(4, 7)]."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A query parameter. `minimum` and `maximum` bound an INTEGER."""
+
+    name: str
+    kind: Kind
+    description: str
+    example: str
+    required: bool = False
+    minimum: int | None = None
+    maximum: int | None = None
+    default: str | None = None
+    """The value, as it would be written, that an absent parameter stands for."""
+
+
+@dataclass(frozen=True)
+class ErrorCase:
+    """An error answer that the endpoint can give, with its example body."""
+
+    status: int
+    when: str
+    example: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One method on one path."""
+
+    operation_id: str
+    group: Group
+    method: str
+    path: str
+    summary: str
+    description: str
+    response_schema: JSONSchema
+    response_example: object
+    component: Component = Component.PROCESS
+    origin: Origin = Origin.DOCUMENTED
+    action: str | None = None
+    """`entity.verb` of the change that a call makes; None: the endpoint reads."""
+    reads_without: str | None = None
+    """A parameter without which a call of this changing endpoint only reads."""
+    parameters: tuple[Parameter, ...] = ()
+    body_schema: JSONSchema | None = None
+    body_example: Mapping[str, object] | None = None
+    media_type: str = "application/json"
+    errors: tuple[ErrorCase, ...] = field(default=())
+
+    def changes(self, values: Values) -> bool:
+        """Whether a call with these parameters changes anything on the agent."""
+        if self.action is None:
+            return False
+        return self.reads_without is None or self.reads_without in values

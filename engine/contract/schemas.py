@@ -1,0 +1,223 @@
+"""JSON Schemas (draft 2020-12, as OpenAPI 3.1 takes them) of the answers."""
+
+from collections.abc import Mapping, Sequence
+
+JSONSchema = Mapping[str, object]
+
+
+def text(description: str = "") -> JSONSchema:
+    return _described({"type": "string"}, description)
+
+
+def integer(description: str = "", minimum: int | None = None) -> JSONSchema:
+    schema: dict[str, object] = {"type": "integer"}
+    if minimum is not None:
+        schema["minimum"] = minimum
+    return _described(schema, description)
+
+
+def number(description: str = "") -> JSONSchema:
+    return _described({"type": "number"}, description)
+
+
+def boolean(description: str = "") -> JSONSchema:
+    return _described({"type": "boolean"}, description)
+
+
+def constant(value: str) -> JSONSchema:
+    return {"type": "string", "enum": [value]}
+
+
+def choice(values: Sequence[str], description: str = "") -> JSONSchema:
+    return _described({"type": "string", "enum": list(values)}, description)
+
+
+def nullable(schema: JSONSchema) -> JSONSchema:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def array(items: JSONSchema, description: str = "") -> JSONSchema:
+    return _described({"type": "array", "items": items}, description)
+
+
+def mapping(values: JSONSchema, description: str = "") -> JSONSchema:
+    return _described({"type": "object", "additionalProperties": values}, description)
+
+
+def record(
+    properties: Mapping[str, JSONSchema], optional: Sequence[str] = (), description: str = ""
+) -> JSONSchema:
+    """An object with these properties, all required but the optional ones.
+    Further properties are allowed, so that an older client reads a newer
+    agent."""
+    schema: dict[str, object] = {
+        "type": "object",
+        "properties": dict(properties),
+        "required": [name for name in properties if name not in optional],
+    }
+    return _described(schema, description)
+
+
+def one_of(*schemas: JSONSchema) -> JSONSchema:
+    return {"oneOf": list(schemas)}
+
+
+def _described(schema: dict[str, object], description: str) -> JSONSchema:
+    if description:
+        schema["description"] = description
+    return schema
+
+
+ANYTHING: JSONSchema = {}
+
+ERROR = record(
+    {
+        "error": text("Short and stable, for programs."),
+        "message": text("What is wrong, and the remedy."),
+    },
+    description="Every error answer.",
+)
+
+TEXT = text()
+
+CONF_VALUES = mapping(ANYTHING, "Configuration keys and their current values.")
+
+CONF_UPDATED = record(
+    {
+        "updated": mapping(ANYTHING, "What was set, as it now reads."),
+        "errors": mapping(text(), "Why a key was not set."),
+    },
+    optional=["errors"],
+)
+
+STATUS_SUCCESS = constant("success")
+
+CLEARED = record(
+    {
+        "status": STATUS_SUCCESS,
+        "num_removed": integer("Chunk entries removed, summed over backends.", minimum=0),
+        "removed": mapping(integer(minimum=0), "Chunk entries removed from each backend."),
+    },
+    optional=["removed"],
+)
+
+STORED = record(
+    {
+        "status": STATUS_SUCCESS,
+        "num_tokens": integer("end - start.", minimum=0),
+        "num_stored": integer("Tokens that are newly stored.", minimum=0),
+    },
+    optional=["num_stored"],
+)
+
+RETRIEVED = record(
+    {
+        "status": STATUS_SUCCESS,
+        "num_tokens": integer("end - start.", minimum=0),
+        "num_retrieved": integer("Leading tokens whose KV was restored.", minimum=0),
+    }
+)
+
+SLOT_RANGES = array(
+    one_of(integer(minimum=0), array(integer(minimum=0), "First and last slot.")),
+    "The slots asked for: a consecutive run of three or more as [first, last].",
+)
+
+CHECKSUMS = record(
+    {
+        "status": STATUS_SUCCESS,
+        "slot_mapping_ranges": SLOT_RANGES,
+        "chunk_size": integer(minimum=1),
+        "num_chunks": integer(minimum=0),
+        "chunk_checksums": one_of(
+            array(text("MD5, hexadecimal."), "One a chunk, all layers combined."),
+            mapping(array(text("MD5, hexadecimal.")), "Per layer, one a chunk."),
+        ),
+        "layerwise": boolean(),
+    }
+)
+
+RECORD_SLOT = record({"status": STATUS_SUCCESS, "kvcache_check_log_enabled": boolean()})
+
+KVCACHE_INFO = record(
+    {
+        "status": STATUS_SUCCESS,
+        "num_layers": integer(minimum=0),
+        "layers": mapping(
+            record(
+                {
+                    "shape": array(integer(minimum=0)),
+                    "dtype": text("As torch writes it, such as torch.bfloat16."),
+                    "device": text("As torch writes it, such as cuda:0."),
+                }
+            )
+        ),
+    }
+)
+
+
+def mode_state(field: str) -> JSONSchema:
+    """The answer of the freeze and the hot cache endpoints."""
+    return record({"status": STATUS_SUCCESS, field: boolean(), "message": text()})
+
+
+CONF_SCHEMA = record(
+    {
+        "keys": mapping(
+            record(
+                {
+                    "type": text("int, float, bool, str, list[int], dict, …"),
+                    "optional": boolean("Whether null is a value."),
+                    "default": ANYTHING,
+                    "minimum": nullable(number()),
+                    "maximum": nullable(number()),
+                    "choices": {"type": ["array", "null"], "items": ANYTHING},
+                    "mutable": boolean("Whether POST /conf takes it."),
+                    "applies": choice(["now", "on lookup recreate", "never"]),
+                    "secret": boolean("Whether its value is shown as ***."),
+                    "help": text(),
+                }
+            )
+        )
+    }
+)
+
+BACKEND_USAGE = record(
+    {
+        "capacity_bytes": integer(minimum=0),
+        "used_bytes": integer(minimum=0),
+        "chunks": integer(minimum=0),
+    }
+)
+
+AGENT_STATUS = record(
+    {
+        "boot_id": text("Changes when the process restarts."),
+        "started_at": number("Unix time in seconds."),
+        "role": choice(["scheduler", "worker"]),
+        "worker_id": nullable(integer(minimum=0)),
+        "instance_id": text(),
+        "versions": mapping(nullable(text())),
+        "generation": integer("Counts the changes applied since boot.", minimum=0),
+        "conf_hash": text("SHA-256 of the effective configuration, secrets included."),
+        "freeze": nullable(boolean()),
+        "hot_cache": nullable(boolean()),
+        "bypassed_backends": array(text()),
+        "lookup": nullable(mapping(ANYTHING)),
+        "chunk_statistics": nullable(mapping(ANYTHING)),
+        "storage": mapping(BACKEND_USAGE),
+        "counters": mapping(integer(minimum=0)),
+    }
+)
+
+INFERENCE_INFO = record(
+    {
+        "vllm_version": nullable(text()),
+        "engine_version": text(),
+        "vllm_config": nullable(mapping(ANYTHING)),
+        "role": choice(["scheduler", "worker"]),
+        "worker_id": nullable(integer(minimum=0)),
+    }
+)
+
+HEALTH = record({"status": constant("ok")})
