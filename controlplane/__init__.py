@@ -1,0 +1,1 @@
+"""The control plane: knows the fleet, forwards to agents, keeps the record."""

@@ -1,0 +1,56 @@
+"""Roles at the door of every view."""
+
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from controlplane.accounts.models import ApiToken, User, UserRole
+
+
+def access_role(request: Request) -> UserRole | None:
+    """The role that the caller acts with; None for an anonymous one."""
+    if isinstance(request.auth, ApiToken):
+        return request.auth.access_role
+    if isinstance(request.user, User):
+        return request.user.access_role
+    return None
+
+
+class RolePermission(BasePermission):
+    """Asks the view which role the request needs.
+
+    The view has `required_role(request) -> UserRole`; one that has none is for
+    admins, so that a forgotten rule locks a door instead of opening it.
+    """
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Whether the caller has the role or a higher one."""
+        role = access_role(request)
+        if role is None:
+            return False
+        rule = getattr(view, "required_role", None)
+        return role.includes(UserRole.ADMIN if rule is None else rule(request))
+
+
+class ViewersReadOperatorsChange:
+    """Mix-in for a view: safe methods for viewers, the others for operators."""
+
+    def required_role(self, request: Request) -> UserRole:
+        """The role that this request needs."""
+        return UserRole.VIEWER if request.method in SAFE_METHODS else UserRole.OPERATOR
+
+
+class ViewersReadAdminsChange:
+    """Mix-in for a view: safe methods for viewers, the others for admins."""
+
+    def required_role(self, request: Request) -> UserRole:
+        """The role that this request needs."""
+        return UserRole.VIEWER if request.method in SAFE_METHODS else UserRole.ADMIN
+
+
+class AdminsOnly:
+    """Mix-in for a view that only admins may use."""
+
+    def required_role(self, request: Request) -> UserRole:
+        """The role that this request needs."""
+        return UserRole.ADMIN

@@ -1,0 +1,82 @@
+"""Writing audit entries; nothing else in the control plane does."""
+
+import logging
+import uuid
+from collections.abc import Mapping
+
+from django.db import DatabaseError
+from django.utils import timezone
+
+from controlplane.audit.actors import Actor
+from controlplane.audit.limiter import DenialLimiter
+from controlplane.audit.models import AuditEntry, Stage
+from controlplane.audit.redaction import redact
+
+logger = logging.getLogger(__name__)
+_denials = DenialLimiter(per_key=10, window_s=60.0, keys=1024)
+
+
+def record(
+    *,
+    action: str,
+    actor: Actor,
+    request_id: str,
+    stage: Stage = Stage.EVENT,
+    operation_id: uuid.UUID | None = None,
+    agent: str = "",
+    reason: str = "",
+    request: Mapping[str, object] | None = None,
+    answer: object = None,
+    outcome: str = "",
+    status: int | None = None,
+    duration_ms: float | None = None,
+) -> AuditEntry:
+    """Add one entry, redacted, in the caller's transaction.
+
+    `action` is "entity.verb". A change of our own records calls this inside the
+    transaction that makes the change, so that neither exists without the other.
+    Raises django.db.DatabaseError.
+    """
+    entry = AuditEntry(
+        created_at=timezone.now(),
+        stage=stage,
+        action=action,
+        operation_id=operation_id,
+        request_id=request_id,
+        actor_kind=actor.kind,
+        actor_name=actor.name,
+        actor_ref=actor.ref,
+        source_address=actor.source_address,
+        agent=agent,
+        reason=reason,
+        request=redact(request or {}),
+        answer=redact(answer),
+        outcome=outcome,
+        status=status,
+        duration_ms=duration_ms,
+    )
+    entry.save(force_insert=True)
+    return entry
+
+
+def record_denial(*, actor: Actor, request_id: str, status: int, method: str, path: str) -> None:
+    """Add an entry for a call that was refused with 401 or 403.
+
+    At most ten a minute for one source address: whoever hammers the door must
+    not fill the disk. What was left out is counted in the next entry. A failure
+    to record is logged only, because the call is refused either way.
+    """
+    suppressed = _denials.admit(actor.source_address)
+    if suppressed is None:
+        return
+    try:
+        record(
+            action="access.denied",
+            actor=actor,
+            request_id=request_id,
+            request={"method": method, "path": path[:500], "left_out_before": suppressed},
+            outcome="denied",
+            status=status,
+        )
+    except DatabaseError:
+        logger.exception("could not record that request %s was denied", request_id)

@@ -1,0 +1,150 @@
+"""Every error as JSON: `{"error", "message", ...}`, inside DRF and outside."""
+
+import logging
+from http import HTTPStatus
+
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import csrf, defaults
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import APIView, set_rollback
+
+from controlplane.accounts.actors import request_actor
+from controlplane.audit.services import record_denial
+from engine.contract import ContractError
+
+logger = logging.getLogger(__name__)
+_HTML_PATHS = ("/admin/", "/api/auth/")
+
+
+def exception_handler(error: Exception, context: dict[str, object]) -> Response | None:
+    """DRF's exception handler. None lets the exception go on to become a 500."""
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    elif isinstance(error, DjangoPermissionDenied):
+        error = exceptions.PermissionDenied()
+    elif isinstance(error, RequestDataTooBig):
+        error = exceptions.ParseError("The request body is too long.")
+    elif isinstance(error, DjangoValidationError):
+        error = exceptions.ValidationError(_fields_of(error))
+    if isinstance(error, ContractError):
+        response = Response(error.body(), status=error.status)
+        if error.status == HTTPStatus.UNAUTHORIZED:
+            response["WWW-Authenticate"] = 'Bearer realm="kvplane"'
+    elif isinstance(error, exceptions.APIException):
+        response = _from_api_exception(error)
+    else:
+        return None
+    set_rollback()
+    if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        _record_denial(context, response.status_code)
+    return response
+
+
+def _fields_of(error: DjangoValidationError) -> object:
+    return (
+        error.message_dict if hasattr(error, "error_dict") else {"non_field_errors": error.messages}
+    )
+
+
+def _from_api_exception(error: exceptions.APIException) -> Response:
+    response = Response(status=error.status_code)
+    if auth_header := getattr(error, "auth_header", None):
+        response["WWW-Authenticate"] = auth_header
+    if (wait := getattr(error, "wait", None)) is not None:
+        response["Retry-After"] = str(max(1, round(wait)))
+    if isinstance(error, exceptions.ValidationError):
+        response.data = _validation_body(error.detail)
+    else:
+        response.data = {
+            "error": HTTPStatus(error.status_code).phrase.capitalize(),
+            "message": str(error.detail),
+        }
+    return response
+
+
+def _validation_body(detail: object) -> dict[str, object]:
+    fields = detail if isinstance(detail, dict) else {"non_field_errors": detail}
+    name, why = _first_message(fields)
+    shown = why if name == "non_field_errors" else f"'{name}': {why}"
+    return {"error": "Invalid request", "message": shown, "fields": fields}
+
+
+def _first_message(detail: object, name: str = "non_field_errors") -> tuple[str, str]:
+    if isinstance(detail, dict) and detail:
+        key, value = next(iter(detail.items()))
+        return _first_message(value, str(key))
+    if isinstance(detail, list) and detail:
+        return _first_message(detail[0], name)
+    return name, str(detail)
+
+
+def _record_denial(context: dict[str, object], status: int) -> None:
+    view = context.get("view")
+    if isinstance(view, APIView):
+        request = view.request
+        record_denial(
+            actor=request_actor(request),
+            request_id=str(getattr(request, "request_id", "")),
+            status=status,
+            method=request.method or "",
+            path=request.path,
+        )
+
+
+def _body(status: HTTPStatus, message: str) -> JsonResponse:
+    return JsonResponse(
+        {"error": status.phrase.capitalize(), "message": message}, status=status.value
+    )
+
+
+def _wants_html(request: HttpRequest) -> bool:
+    return request.path.startswith(_HTML_PATHS) and "text/html" in request.headers.get("Accept", "")
+
+
+def nul_character(request: HttpRequest) -> HttpResponse:
+    """400 for a NUL character in the path or the query string."""
+    return _body(
+        HTTPStatus.BAD_REQUEST, "The path or the query string has a NUL character; leave it out."
+    )
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400."""
+    if _wants_html(request):
+        return defaults.bad_request(request, exception)
+    return _body(HTTPStatus.BAD_REQUEST, str(exception) or "The request cannot be understood.")
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler403."""
+    if _wants_html(request):
+        return defaults.permission_denied(request, exception)
+    return _body(HTTPStatus.FORBIDDEN, "Your role does not allow this.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler404."""
+    if _wants_html(request):
+        return defaults.page_not_found(request, exception)
+    return _body(
+        HTTPStatus.NOT_FOUND, "There is nothing at this path; /api/docs/ lists what there is."
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500."""
+    return _body(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "The control plane failed; its log has the details under this X-Request-ID.",
+    )
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Django's CSRF_FAILURE_VIEW."""
+    if _wants_html(request):
+        return csrf.csrf_failure(request, reason)
+    return _body(HTTPStatus.FORBIDDEN, f"{reason} Send the X-CSRFToken header.")

@@ -1,0 +1,1 @@
+"""The engines and agents that the control plane knows."""

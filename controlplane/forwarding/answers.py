@@ -1,0 +1,97 @@
+"""What comes back from an agent, or why nothing does.
+
+ContractError
+└── AgentFailure
+    ├── AgentUnreachable  502  no connection, so nothing was changed
+    ├── BadAgentAnswer    502  something came back that is no answer
+    ├── AgentTimeout      504  nothing came back in time
+    └── NotCallable       501, 503  the call cannot be made at all
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from engine.contract import ContractError
+
+
+class StateAfter(StrEnum):
+    """What is known about an agent's state after a failed call."""
+
+    UNCHANGED = "unchanged"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class AgentAnswer:
+    """An agent's answer, as the contract has it.
+
+    `document` is what `body` holds: the decoded JSON, or the text of a
+    text/plain answer. `duration_ms` runs from sending to the last byte.
+    """
+
+    status: int
+    media_type: str
+    body: bytes = field(repr=False)
+    duration_ms: float
+    document: object = field(compare=False)
+
+
+class AgentFailure(ContractError):
+    """An agent gave no answer that can be passed on."""
+
+    def __init__(
+        self, status: int, error: str, message: str, agent: str, state: StateAfter
+    ) -> None:
+        super().__init__(status, error, message, {"agent": agent, "state": state.value})
+        self.agent = agent
+        self.state = state
+
+
+class AgentUnreachable(AgentFailure):
+    """No connection to the agent could be made."""
+
+    def __init__(self, agent: str, why: str) -> None:
+        super().__init__(
+            502,
+            "Agent unreachable",
+            f"Cannot connect to agent '{agent}': {why}. Check that it runs and that its "
+            "registered URL is right.",
+            agent,
+            StateAfter.UNCHANGED,
+        )
+
+
+class AgentTimeout(AgentFailure):
+    """The agent did not answer in time."""
+
+    def __init__(self, agent: str, timeout: float, state: StateAfter) -> None:
+        super().__init__(
+            504,
+            "Agent timeout",
+            f"Agent '{agent}' did not answer within {timeout:g} s; ask it for its state "
+            "before trying again.",
+            agent,
+            state,
+        )
+
+
+class BadAgentAnswer(AgentFailure):
+    """What came back is not an answer of the contract."""
+
+    def __init__(self, agent: str, why: str, state: StateAfter) -> None:
+        super().__init__(
+            502,
+            "Bad agent answer",
+            f"Agent '{agent}' gave no usable answer: {why}. Check that its registered URL "
+            "and dialect are right.",
+            agent,
+            state,
+        )
+
+
+class NotCallable(AgentFailure):
+    """The call was not sent: the agent's dialect lacks it (501), or its token
+    cannot be read (503)."""
+
+    def __init__(self, status: int, error: str, message: str, agent: str) -> None:
+        super().__init__(status, error, message, agent, StateAfter.UNCHANGED)

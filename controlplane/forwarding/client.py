@@ -1,0 +1,238 @@
+"""The pooled HTTP client for agents.
+
+It drives httpx's transport directly: redirects, cookies, proxies from the
+environment and content decoding are not wanted here, and leaving httpx.Client
+out halves the cost of a call.
+"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
+
+import httpx
+from django.conf import settings
+
+from controlplane.fleet.models import Agent, Dialect
+from controlplane.fleet.vault import UnreadableToken
+from controlplane.forwarding import dialects
+from controlplane.forwarding.answers import (
+    AgentAnswer,
+    AgentFailure,
+    AgentTimeout,
+    AgentUnreachable,
+    BadAgentAnswer,
+    NotCallable,
+    StateAfter,
+)
+from controlplane.forwarding.dialects import RawAnswer
+from engine.contract import Endpoint
+
+# Below uvicorn's five seconds, so that a connection is dropped here before the
+# agent drops it under a request.
+_KEEPALIVE_S = 4.0
+_MAX_CONNECTIONS = 256
+_FAN_OUT = 32
+_CONNECT_TIMEOUT_S = 5.0
+_LOST_CONNECTION = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
+class AgentClient:
+    """Sends calls over `transport`; answers above `max_answer_bytes` are refused."""
+
+    def __init__(self, transport: httpx.BaseTransport, max_answer_bytes: int) -> None:
+        self._transport = transport
+        self._max_answer_bytes = max_answer_bytes
+
+    def send(
+        self,
+        agent: Agent,
+        endpoint: Endpoint,
+        *,
+        query: str,
+        body: bytes | None,
+        request_id: str,
+        timeout: float,
+    ) -> AgentAnswer:
+        """Call one agent and read its answer as the contract has it.
+
+        `query` is the raw query string, `timeout` in seconds. Error answers of
+        the agent are answers too. Raises AgentUnreachable, AgentTimeout,
+        BadAgentAnswer and NotCallable.
+        """
+        dialect = Dialect(agent.dialect)
+        dialects.check_supported(dialect, endpoint, query, agent.name)
+        request = self._build(agent, endpoint, query, body, request_id, timeout)
+        started = time.perf_counter()
+        try:
+            raw = self._exchange(request, timeout, started)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+            raise AgentUnreachable(agent.name, _why(error)) from error
+        except (httpx.TimeoutException, TimeoutError) as error:
+            raise AgentTimeout(agent.name, timeout, _state_after(endpoint)) from error
+        except (httpx.TransportError, _TooLong) as error:
+            raise BadAgentAnswer(agent.name, _why(error), _state_after(endpoint)) from error
+        duration_ms = (time.perf_counter() - started) * 1000
+        return dialects.read_answer(dialect, endpoint, query, agent.name, raw, duration_ms)
+
+    def send_all(
+        self,
+        agents: Sequence[Agent],
+        endpoint: Endpoint,
+        *,
+        query: str,
+        body: bytes | None,
+        request_id: str,
+        timeout: float,
+    ) -> list[AgentAnswer | AgentFailure]:
+        """Call all agents at once, each with its own timeout; results in the
+        order of `agents`."""
+
+        def call(agent: Agent) -> AgentAnswer | AgentFailure:
+            try:
+                return self.send(
+                    agent,
+                    endpoint,
+                    query=query,
+                    body=body,
+                    request_id=request_id,
+                    timeout=timeout,
+                )
+            except AgentFailure as failure:
+                return failure
+
+        if len(agents) <= 1:
+            return [call(agent) for agent in agents]
+        with ThreadPoolExecutor(min(len(agents), _FAN_OUT), "fan-out") as pool:
+            return list(pool.map(call, agents))
+
+    def _build(
+        self,
+        agent: Agent,
+        endpoint: Endpoint,
+        query: str,
+        body: bytes | None,
+        request_id: str,
+        timeout: float,
+    ) -> httpx.Request:
+        base = _base_url(agent.url)
+        target = f"{endpoint.path}?{query}" if query else endpoint.path
+        headers = {
+            "Host": base.netloc.decode("ascii"),
+            "Accept": "*/*",
+            "X-Request-ID": request_id,
+        }
+        token = _bearer_token(agent)
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return httpx.Request(
+            endpoint.method,
+            base.copy_with(raw_path=target.encode("ascii")),
+            headers=headers,
+            content=body,
+            extensions={
+                "timeout": {
+                    "connect": min(timeout, _CONNECT_TIMEOUT_S),
+                    "read": timeout,
+                    "write": timeout,
+                    "pool": timeout,
+                }
+            },
+        )
+
+    def _exchange(self, request: httpx.Request, timeout: float, started: float) -> RawAnswer:
+        try:
+            return self._exchange_once(request, timeout, started)
+        except _LOST_CONNECTION:
+            # An agent that restarted leaves dead connections in the pool. A
+            # read may be sent again; a change may have been made already.
+            if request.method != "GET":
+                raise
+            return self._exchange_once(request, timeout, started)
+
+    def _exchange_once(self, request: httpx.Request, timeout: float, started: float) -> RawAnswer:
+        response = self._transport.handle_request(request)
+        try:
+            parts = []
+            length = 0
+            for part in response.stream:  # type: ignore[union-attr]
+                length += len(part)
+                if length > self._max_answer_bytes:
+                    raise _TooLong(self._max_answer_bytes)
+                # The read timeout starts anew with every part.
+                if time.perf_counter() - started > timeout:
+                    raise TimeoutError
+                parts.append(part)
+        finally:
+            response.close()
+        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return RawAnswer(response.status_code, media_type, b"".join(parts))
+
+
+class _TooLong(Exception):
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the answer is longer than {limit} bytes")
+
+
+def _bearer_token(agent: Agent) -> str:
+    try:
+        return agent.bearer_token()
+    except UnreadableToken as error:
+        raise NotCallable(error.status, error.error, error.message, agent.name) from error
+
+
+@lru_cache(maxsize=4096)
+def _base_url(url: str) -> httpx.URL:
+    return httpx.URL(url)
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _state_after(endpoint: Endpoint) -> StateAfter:
+    return StateAfter.UNCHANGED if endpoint.action is None else StateAfter.UNKNOWN
+
+
+@cache
+def shared_client() -> AgentClient:
+    """The one client of this process, with its connection pool."""
+    limits = httpx.Limits(
+        max_connections=_MAX_CONNECTIONS,
+        max_keepalive_connections=_MAX_CONNECTIONS,
+        keepalive_expiry=_KEEPALIVE_S,
+    )
+    transport = httpx.HTTPTransport(trust_env=False, limits=limits)
+    return AgentClient(transport, settings.KVPLANE_MAX_ANSWER_BYTES)
+
+
+def send(
+    agent: Agent,
+    endpoint: Endpoint,
+    *,
+    query: str,
+    body: bytes | None,
+    request_id: str,
+    timeout: float,
+) -> AgentAnswer:
+    """AgentClient.send with the client of this process."""
+    return shared_client().send(
+        agent, endpoint, query=query, body=body, request_id=request_id, timeout=timeout
+    )
+
+
+def send_all(
+    agents: Sequence[Agent],
+    endpoint: Endpoint,
+    *,
+    query: str,
+    body: bytes | None,
+    request_id: str,
+    timeout: float,
+) -> list[AgentAnswer | AgentFailure]:
+    """AgentClient.send_all with the client of this process."""
+    return shared_client().send_all(
+        agents, endpoint, query=query, body=body, request_id=request_id, timeout=timeout
+    )

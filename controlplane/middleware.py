@@ -1,0 +1,39 @@
+"""What every request gets: an id, and a refusal of NUL characters."""
+
+import re
+import uuid
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponseBase
+
+from controlplane.errors import nul_character
+
+_SANE = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+HEADER = "X-Request-ID"
+
+
+class RequestIdMiddleware:
+    """Takes `X-Request-ID` (1 to 128 visible ASCII characters) or makes one,
+    keeps it in `request.request_id` and returns it."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request."""
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
+        request.request_id = request_id  # type: ignore[attr-defined]
+        # No text of ours holds a NUL and PostgreSQL cannot store one.
+        if "%00" in request.META.get("QUERY_STRING", "") or "\x00" in request.path_info:
+            response: HttpResponseBase = nul_character(request)
+        else:
+            response = self._get_response(request)
+        response.headers[HEADER] = request_id
+        return response
+
+
+def request_id_of(request: HttpRequest) -> str:
+    """The id that RequestIdMiddleware gave the request."""
+    request_id: str = request.request_id  # type: ignore[attr-defined]
+    return request_id

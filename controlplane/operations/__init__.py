@@ -1,0 +1,1 @@
+"""The one way by which anything on an agent is changed."""

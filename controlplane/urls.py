@@ -1,0 +1,26 @@
+"""Where everything is."""
+
+from django.apps import apps
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("admin/", admin.site.urls),
+    path("api/auth/", include("rest_framework.urls")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/redoc/", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    path("api/v1/", include("controlplane.accounts.urls")),
+    path("api/v1/", include("controlplane.audit.urls")),
+    path("api/v1/", include("controlplane.fleet.urls")),
+    path("api/v1/", include("controlplane.operations.urls")),
+]
+
+if apps.is_installed("controlplane.inference"):
+    urlpatterns.append(path("", include("controlplane.inference.urls")))
+
+handler400 = "controlplane.errors.bad_request"
+handler403 = "controlplane.errors.permission_denied"
+handler404 = "controlplane.errors.not_found"
+handler500 = "controlplane.errors.server_error"
