@@ -1,10 +1,15 @@
 """Roles at the door of every view."""
 
+from typing import TYPE_CHECKING
+
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from controlplane.accounts.models import ApiToken, User, UserRole
+
+if TYPE_CHECKING:
+    # rest_framework.views imports this module through the settings.
+    from rest_framework.views import APIView
 
 
 def access_role(request: Request) -> UserRole | None:
@@ -23,7 +28,7 @@ class RolePermission(BasePermission):
     admins, so that a forgotten rule locks a door instead of opening it.
     """
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         """Whether the caller has the role or a higher one."""
         role = access_role(request)
         if role is None:

@@ -1,0 +1,1 @@
+"""Strict reading of what callers send to `/api/v1/`."""

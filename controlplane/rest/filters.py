@@ -1,0 +1,53 @@
+"""Filters that refuse what they do not understand instead of ignoring it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+from django_filters.fields import IsoDateTimeField
+from rest_framework.exceptions import ValidationError as InvalidRequest
+from rest_framework.filters import OrderingFilter
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class StrictOrderingFilter(OrderingFilter):
+    """`?ordering=-created_at`; a field that cannot be ordered by is 400."""
+
+    def remove_invalid_fields(
+        self, queryset: QuerySet[Any], fields: Sequence[str], view: APIView, request: Request
+    ) -> list[str]:
+        """The fields, all of them valid. Raises ValidationError (400)."""
+        valid = [name for name, _ in self.get_valid_fields(queryset, view, {"request": request})]
+        for field in fields:
+            if field.removeprefix("-") not in valid:
+                raise InvalidRequest(
+                    {"ordering": [f"Cannot order by '{field[:40]}'; choose of {', '.join(valid)}."]}
+                )
+        return list(fields)
+
+
+class _BoundedDateTimeField(IsoDateTimeField):
+    """A moment that every database can hold and convert to UTC."""
+
+    def clean(self, value: Any) -> Any:
+        try:
+            moment = super().clean(value)
+        except OverflowError:
+            raise ValidationError("Give a date between 1970 and 9998.") from None
+        if moment is not None and not _EARLIEST <= moment <= _LATEST:
+            raise ValidationError("Give a date between 1970 and 9998.")
+        return moment
+
+
+class MomentFilter(filters.IsoDateTimeFilter):
+    """A date and time in ISO 8601, UTC unless it says otherwise."""
+
+    field_class: type[forms.Field] = _BoundedDateTimeField

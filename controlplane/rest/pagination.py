@@ -1,0 +1,56 @@
+"""Cursor pagination whose every mistake is a 400 that names the parameter."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import ValidationError as InvalidRequest
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from engine.contract import InvalidParameter, parse_int
+
+
+class StrictCursorPagination(CursorPagination):
+    """`?cursor=…&page_size=…`: pages that neither skip nor repeat a row when
+    rows are added meanwhile."""
+
+    ordering = "-id"
+    page_size_query_param = "page_size"
+    max_page_size = 500
+
+    def get_page_size(self, request: Request) -> int:
+        """The page size asked for. Raises ValidationError (400)."""
+        text = request.query_params.get(self.page_size_query_param or "")
+        if text is None:
+            return int(self.page_size or 50)
+        try:
+            return parse_int("page_size", text, minimum=1, maximum=self.max_page_size)
+        except InvalidParameter as error:
+            raise InvalidRequest({"page_size": [error.message]}) from None
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """The cursor asked for. Raises ValidationError (400)."""
+        try:
+            cursor = super().decode_cursor(request)
+        except NotFound:
+            raise _bad_cursor() from None
+        if cursor is not None and "\x00" in (cursor.position or ""):
+            raise _bad_cursor()
+        return cursor
+
+    def paginate_queryset(
+        self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
+    ) -> list[Any] | None:
+        """One page. Raises ValidationError (400) for a cursor made up by hand."""
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (ValueError, OverflowError, ValidationError):
+            # The position does not fit the type of the column it is for.
+            raise _bad_cursor() from None
+
+
+def _bad_cursor() -> InvalidRequest:
+    return InvalidRequest({"cursor": ["Take the cursor from 'next' or 'previous' of a page."]})
