@@ -16,8 +16,6 @@ def version() -> str:
     checkout that this file lies in; `unknown` if neither tells."""
     project = ROOT / "pyproject.toml"
     if project.is_file():
-
-
         name_and_version = tomllib.loads(project.read_text("utf-8")).get("project", {})
         if name_and_version.get("name") == "kvplane":
             return str(name_and_version["version"])

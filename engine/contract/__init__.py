@@ -28,6 +28,7 @@ from engine.contract.errors import (
 )
 from engine.contract.requests import (
     MAX_BODY_BYTES,
+    Query,
     parse_json_object,
     parse_query,
     read_parameters,
@@ -61,6 +62,7 @@ __all__ = [
     "MissingParameters",
     "Origin",
     "Parameter",
+    "Query",
     "Role",
     "SlotRun",
     "TokenRange",

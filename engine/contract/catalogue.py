@@ -99,9 +99,7 @@ _INFO = [
             "role": "worker",
             "worker_id": 0,
         },
-        parameters=(
-            Parameter("format", Kind.STRING, "Reserved for future use.", example="json"),
-        ),
+        parameters=(Parameter("format", Kind.STRING, "Reserved for future use.", example="json"),),
     ),
     Endpoint(
         "inference_version",
@@ -387,7 +385,9 @@ def _mode(
     schema = schemas.mode_state(field)
     prefix = f"/{group.value}"
 
-    def endpoint(method: str, verb: str, summary: str, description: str, example: object) -> Endpoint:
+    def endpoint(
+        method: str, verb: str, summary: str, description: str, example: object
+    ) -> Endpoint:
         return Endpoint(
             f"{verb}_{group.value}" if verb != "status" else f"get_{group.value}_status",
             group,

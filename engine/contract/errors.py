@@ -74,6 +74,9 @@ class InvalidBody(ContractError):
 class BodyTooLarge(InvalidBody):
     """The request body is longer than any that the contract needs."""
 
+    def __init__(self, num_bytes: int, most: int) -> None:
+        super().__init__(f"The body has {num_bytes} bytes; at most {most} are read.")
+
 
 class UnsupportedMediaType(ContractError):
     """The request body is not declared as JSON."""

@@ -85,9 +85,7 @@ def read_parameters(endpoint: Endpoint, query: Mapping[str, Sequence[str]]) -> V
 
 def _missing(parameter: Parameter) -> InvalidParameter:
     if parameter.kind is Kind.TOKEN_RANGE:
-        return MissingParameters(
-            parameter.name, "Must specify either tokens_input or tokens_mock"
-        )
+        return MissingParameters(parameter.name, "Must specify either tokens_input or tokens_mock")
     return MissingParameters(
         parameter.name,
         f"'{parameter.name}' is required, for example {parameter.name}={parameter.example}.",
@@ -128,7 +126,7 @@ def parse_json_object(raw: bytes) -> dict[str, object]:
     BodyTooLarge above MAX_BODY_BYTES.
     """
     if len(raw) > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"The body has {len(raw)} bytes; at most {MAX_BODY_BYTES} are read.")
+        raise BodyTooLarge(len(raw), MAX_BODY_BYTES)
     try:
         document = json.loads(
             raw.decode("utf-8"),

@@ -56,9 +56,7 @@ def parse_switch(name: str, text: str) -> bool:
     return word == "true"
 
 
-def parse_int(
-    name: str, text: str, minimum: int | None = None, maximum: int | None = None
-) -> int:
+def parse_int(name: str, text: str, minimum: int | None = None, maximum: int | None = None) -> int:
     """Read a decimal integer within bounds; raise InvalidParameter otherwise."""
     stripped = text.strip()
     if not _INTEGER.fullmatch(stripped):
@@ -86,9 +84,7 @@ def parse_token_range(text: str) -> TokenRange:
     0 <= start < end.
     """
     if not text.strip():
-        raise MissingParameters(
-            "tokens_mock", "Must specify either tokens_input or tokens_mock"
-        )
+        raise MissingParameters("tokens_mock", "Must specify either tokens_input or tokens_mock")
     parts = text.split(",")
     if len(parts) != 2:
         raise InvalidParameter(

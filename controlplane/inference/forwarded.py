@@ -1,0 +1,127 @@
+"""What every documented endpoint has in common: read the call by the catalogue,
+find the agent, forward, and hand the agent's answer on unchanged."""
+
+from collections.abc import Callable
+from typing import ClassVar
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.http import HttpResponse, HttpResponseBase
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from controlplane.accounts.actors import request_actor
+from controlplane.accounts.models import UserRole
+from controlplane.accounts.permissions import RolePermission
+from controlplane.forwarding.answers import AgentAnswer
+from controlplane.forwarding.client import send
+from controlplane.inference.browsing import BrowsableCallRenderer, browsable_data
+from controlplane.inference.negotiation import PassThroughNegotiation
+from controlplane.inference.reason import reason_of
+from controlplane.inference.schema import EndpointSchema
+from controlplane.inference.targets import AGENT_PARAMETER, choose_agent
+from controlplane.operations.services import perform
+from engine import contract
+from engine.contract import Endpoint
+
+OPERATION_HEADER = "X-KVPlane-Operation"
+
+Action = Callable[..., HttpResponseBase]
+
+
+def forwarded(operation_id: str) -> Action:
+    """A viewset's action that forwards that endpoint of the catalogue."""
+    endpoint = contract.endpoint(operation_id)
+
+    def action(
+        self: "ForwardedViewSet", request: Request, agent_name: str = ""
+    ) -> HttpResponseBase:
+        return self.forward(request, endpoint, agent_name)
+
+    action.__name__ = operation_id
+    action.__doc__ = endpoint.description
+    return action
+
+
+class ForwardedViewSet(ViewSet):
+    """Base of the viewsets, one a group. A view made from it serves one path;
+    `endpoints` says what each HTTP method on that path means."""
+
+    endpoints: ClassVar[dict[str, Endpoint]] = {}
+
+    renderer_classes = [JSONRenderer, BrowsableCallRenderer]
+    content_negotiation_class = PassThroughNegotiation
+    permission_classes = [RolePermission]
+    schema = EndpointSchema()
+
+    def required_role(self, request: Request) -> UserRole:
+        """Viewers read, operators change."""
+        endpoint = self.endpoints.get(str(request.method).lower())
+        if endpoint is None or endpoint.action is None:
+            return UserRole.VIEWER
+        if endpoint.reads_without is not None and endpoint.reads_without not in _query(request):
+            return UserRole.VIEWER
+        return UserRole.OPERATOR
+
+    def forward(self, request: Request, endpoint: Endpoint, agent_name: str) -> HttpResponseBase:
+        query = _query(request)
+        values = contract.read_parameters(endpoint, query)
+        body = _read_body(request, endpoint)
+        agent = choose_agent(request, agent_name, endpoint.component)
+        passed_on = urlencode(
+            {name: given for name, given in query.items() if name != AGENT_PARAMETER}, doseq=True
+        )
+        if not endpoint.changes(values):
+            answer = send(
+                agent,
+                endpoint,
+                query=passed_on,
+                body=body,
+                request_id=request_id_of(request),
+                timeout=settings.KVPLANE_AGENT_TIMEOUT,
+            )
+            return _hand_on(request, answer, {})
+        performed = perform(
+            endpoint,
+            [agent],
+            query=passed_on,
+            body=body,
+            actor=request_actor(request),
+            reason=reason_of(request),
+            request_id=request_id_of(request),
+            timeout=settings.KVPLANE_AGENT_TIMEOUT,
+        )
+        return _hand_on(
+            request, performed.only_answer(), {OPERATION_HEADER: str(performed.operation.pk)}
+        )
+
+
+def _query(request: Request) -> contract.Query:
+    return contract.parse_query(request.META.get("QUERY_STRING", "").encode("latin-1"))
+
+
+def _read_body(request: Request, endpoint: Endpoint) -> bytes | None:
+    """The raw body of an endpoint that takes one, checked, to be sent on as it
+    came: parsing and writing it again could change what the agent reads."""
+    if endpoint.body_schema is None:
+        return None
+    media_type = str(request.content_type or "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise contract.UnsupportedMediaType(media_type)
+    # A declared length is refused before a byte of it is read.
+    declared = int(request.META.get("CONTENT_LENGTH") or 0)
+    if declared > contract.MAX_BODY_BYTES:
+        raise contract.BodyTooLarge(declared, contract.MAX_BODY_BYTES)
+    raw: bytes = request.stream.read(contract.MAX_BODY_BYTES + 1) if request.stream else b""
+    contract.parse_json_object(raw)
+    return raw
+
+
+def _hand_on(request: Request, answer: AgentAnswer, headers: dict[str, str]) -> HttpResponseBase:
+    if isinstance(request.accepted_renderer, BrowsableCallRenderer):
+        return Response(browsable_data(answer), status=answer.status, headers=headers)
+    return HttpResponse(
+        answer.body, status=answer.status, content_type=answer.media_type, headers=headers
+    )

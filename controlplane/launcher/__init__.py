@@ -1,0 +1,1 @@
+"""Starts the whole product on one machine with one command."""
