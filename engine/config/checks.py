@@ -1,0 +1,59 @@
+"""Checks of single values beyond type and range, and of values together."""
+
+from collections.abc import Mapping
+from typing import cast
+from urllib.parse import urlsplit
+
+from engine.config.errors import ConfigError, InvalidValue
+
+_HIGHEST_PORT = 65_535
+
+
+def bearer_token(value: object) -> None:
+    """A token must survive an HTTP header unchanged (RFC 9110, section 5.5)."""
+    if not all("!" <= character <= "~" for character in str(value)):
+        raise InvalidValue("must be visible ASCII characters without blanks")
+
+
+def one_line(value: object) -> None:
+    """Names stand in log lines and in chunk keys."""
+    if not str(value).isprintable():
+        raise InvalidValue("must be printable characters on one line")
+
+
+def http_url(value: object) -> None:
+    """A base URL that requests are sent to, without credentials."""
+    try:
+        parts = urlsplit(str(value))
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:
+        raise InvalidValue("must be a URL such as https://kvplane.example:8000") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+        raise InvalidValue("must be a URL such as https://kvplane.example:8000")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidValue("must not hold a user name or a password")
+
+
+def check_together(values: Mapping[str, object]) -> None:
+    """Refuse values that are each allowed and contradict each other."""
+    world_size = cast(int, values["world_size"])
+    worker_ids = cast("list[int]", values["worker_ids"])
+    for worker_id in worker_ids:
+        if worker_id >= world_size:
+            raise ConfigError(
+                f"'worker_ids' names worker {worker_id}, but 'world_size' is {world_size}; "
+                f"use ids from 0 to {world_size - 1} or raise 'world_size'."
+            )
+    if len(set(worker_ids)) != len(worker_ids):
+        raise ConfigError("'worker_ids' names a worker twice; name each once.")
+    port_start = cast(int, values["internal_api_server_port_start"])
+    if port_start + world_size > _HIGHEST_PORT:
+        raise ConfigError(
+            f"'internal_api_server_port_start' is {port_start}, which leaves no ports for "
+            f"{world_size} workers; use at most {_HIGHEST_PORT - world_size}."
+        )
+    if values["use_mla"] and values["num_kv_heads"] != 1:
+        raise ConfigError(
+            f"'num_kv_heads' is {values['num_kv_heads']}, but with 'use_mla' all heads share "
+            "one latent vector; set 'num_kv_heads' to 1."
+        )
