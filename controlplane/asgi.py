@@ -5,16 +5,41 @@ thread and a database connection for every request, at less than half the speed.
 """
 
 import asyncio
-import os
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
+from typing import Any, cast
 
 from a2wsgi import WSGIMiddleware
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
-from django.core.wsgi import get_wsgi_application
 
-_wsgi = WSGIMiddleware(get_wsgi_application(), workers=settings.KVPLANE_HTTP_THREADS)
+from controlplane.wsgi import application as wsgi_application
+from controlplane.wsgi_bridge import App, Receive, Scope, Send, fit_for_wsgi
 
-from controlplane.operations.events import bind_loop
+
+# a2wsgi and django-stubs each describe WSGI in types of their own.
+_http = cast(
+    App, WSGIMiddleware(cast(Any, wsgi_application), workers=settings.KVPLANE_HTTP_THREADS)
+)
+
+
+async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    """Start and stop with the server."""
+    from controlplane.operations.events import bind_loop
+
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            bind_loop(asyncio.get_running_loop())
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+application = ProtocolTypeRouter(
+    {
+        "http": fit_for_wsgi(_http),
+        "websocket": AllowedHostsOriginValidator(URLRouter([])),
+        "lifespan": lifespan,
+    }
+)

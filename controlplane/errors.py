@@ -44,7 +44,7 @@ def exception_handler(error: Exception, context: dict[str, object]) -> Response 
     return response
 
 
-def _fields_of(error: DjangoValidationError) -> object:
+def _fields_of(error: DjangoValidationError) -> dict[str, list[str]]:
     return (
         error.message_dict if hasattr(error, "error_dict") else {"non_field_errors": error.messages}
     )

@@ -48,6 +48,8 @@ INSTALLED_APPS = [
     "controlplane.accounts",
     "controlplane.fleet",
     "controlplane.operations",
+    "controlplane.inference",
+    "controlplane.launcher",
 ]
 
 # Forwarded reads pass through all of these: each has to earn its place.
@@ -164,6 +166,8 @@ REST_FRAMEWORK = {
     "PAGE_SIZE": 50,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "controlplane.errors.exception_handler",
+    # `?format=` is a parameter of a documented endpoint.
+    "URL_FORMAT_OVERRIDE": None,
     "DEFAULT_THROTTLE_RATES": {"enrol": "60/min"},
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
@@ -179,11 +183,26 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "enrolmentToken": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "An enrolment token, made at /api/v1/enrolment-tokens/.",
+            },
+        },
+    },
+    "ENUM_NAME_OVERRIDES": {
+        "UserRole": "controlplane.accounts.models.UserRole",
+        "AgentRole": "controlplane.fleet.models.ROLE_CHOICES",
+        "Stage": "controlplane.audit.models.Stage",
+        "State": "controlplane.operations.models.State",
+    },
     "COMPONENT_SPLIT_REQUEST": True,
     "SORT_OPERATIONS": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "controlplane.schema.add_error_answers",
+        "controlplane.rest.schemas.add_error_answers",
     ],
 }
 

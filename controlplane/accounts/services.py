@@ -24,7 +24,7 @@ class RoleNotAllowed(ContractError):
         super().__init__(
             403,
             "Role not allowed",
-            f"A token with role '{wanted}' exceeds the role '{ceiling}'; ask for '{ceiling}' or less.",
+            f"A token may not have the role '{wanted}' here; ask for '{ceiling}' or less.",
             {"fields": {"role": [f"At most '{ceiling}'."]}},
         )
 

@@ -1,9 +1,12 @@
 """Taking secrets out of what is about to be stored."""
 
+import math
 import re
 from collections.abc import Mapping
 
 REDACTED = "***"
+_LEFT_OUT = "…"
+_MAX_DEPTH = 50
 _SECRET_NAMES = frozenset(
     {"authorization", "cookie", "credential", "credentials", "passphrase", "passwd", "pwd"}
 )
@@ -12,22 +15,38 @@ _URL_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@]*@")
 _OWN_TOKEN = re.compile(r"\bkvp[a-z]?_[A-Za-z0-9_-]{16,}")
 
 
-def redact(value: object) -> object:
-    """A copy of a JSON-ready value without secrets.
+def redact(value: object, depth: int = _MAX_DEPTH) -> object:
+    """A copy of a JSON-ready value without secrets, fit for any database.
 
     Replaced by `***`: values under secret names at any depth, credentials
-    inside URLs, and tokens of our own making wherever they stand.
+    inside URLs, and tokens of our own making wherever they stand. Characters
+    and numbers that a JSON column cannot hold are replaced too, and what is
+    nested deeper than `depth` is left out.
     """
     if isinstance(value, str):
-        return _OWN_TOKEN.sub(REDACTED, _URL_CREDENTIALS.sub(rf"\1{REDACTED}@", value))
+        return _redact_text(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if depth == 0:
+        return _LEFT_OUT
     if isinstance(value, Mapping):
         return {
-            str(redact(str(key))): _hide(item) if _is_secret(str(key)) else redact(item)
+            _redact_text(str(key)): _hide(item) if _is_secret(str(key)) else redact(item, depth - 1)
             for key, item in value.items()
         }
-    if isinstance(value, list | tuple):
-        return [redact(item) for item in value]
-    return value
+    return [redact(item, depth - 1) for item in value]
+
+
+def _redact_text(text: str) -> str:
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    if "://" in text:
+        text = _URL_CREDENTIALS.sub(rf"\1{REDACTED}@", text)
+    return _OWN_TOKEN.sub(REDACTED, text) if "kvp" in text else text
 
 
 def _hide(value: object) -> object:

@@ -1,3 +1,9 @@
-from django.urls import URLPattern
+"""`/api/v1/audit/`."""
 
-urlpatterns: list[URLPattern] = []
+from controlplane.audit.views import AuditViewSet
+from controlplane.rest.routers import LenientRouter
+
+router = LenientRouter()
+router.register("audit", AuditViewSet)
+
+urlpatterns = router.urls

@@ -1,8 +1,9 @@
 """Registering, enrolling, finding and observing agents."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -12,6 +13,7 @@ from django.utils import timezone
 from controlplane.accounts.secrets import ENROLMENT_TOKEN_PREFIX, digest_of, make_secret
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor, ActorKind
+from controlplane.audit.redaction import redact
 from controlplane.fleet import vault
 from controlplane.fleet.models import Agent, Dialect, Engine, EnrolmentToken
 from controlplane.fleet.validation import normalise_url, validate_labels, validate_name
@@ -66,8 +68,9 @@ class NameTaken(ContractError):
 class AgentSpec:
     """What is to be known about an agent.
 
-    `worker_id` is None for a scheduler. `token` is in the clear; None leaves
-    the stored one as it is, "" removes it. `engine` is the engine's name.
+    `worker_id` is None for a scheduler. `token` is in the clear; "" removes the
+    stored one. A token or labels of None stay as they are. `engine` is the
+    engine's name.
     """
 
     name: str
@@ -77,7 +80,7 @@ class AgentSpec:
     engine: str
     dialect: Dialect = Dialect.KVPLANE
     token: str | None = field(default=None, repr=False)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] | None = None
     instance_id: str = ""
     boot_id: str = ""
 
@@ -141,16 +144,24 @@ def register_agent(
         return _upsert(spec, None, actor, request_id, reason)
 
 
-def enrol(plaintext: str, spec: AgentSpec, *, source_address: str, request_id: str) -> Registration:
-    """Register an agent that shows an enrolment token.
-
-    Raises Unauthorized, django's ValidationError, and NameTaken if an agent of
-    that name exists that was not enrolled with the same token: an enrolment
-    token must not redirect calls meant for somebody else's agent.
-    """
+def find_enrolment_token(plaintext: str) -> EnrolmentToken:
+    """The token that agents may enrol with. Raises Unauthorized."""
     token = EnrolmentToken.objects.filter(digest=digest_of(plaintext)).first()
     if token is None or not token.is_usable:
         raise Unauthorized("The enrolment token is unknown, revoked or expired; ask an admin.")
+    return token
+
+
+def enrol(
+    token: EnrolmentToken, spec: AgentSpec, *, source_address: str, request_id: str
+) -> Registration:
+    """Register an agent that showed an enrolment token.
+
+    Labels are an admin's and stay as they are. Raises django's ValidationError,
+    and NameTaken if an agent of that name exists that was not enrolled with the
+    same token: an enrolment token must not redirect calls meant for somebody
+    else's agent.
+    """
     spec = _validated(spec)
     actor = Actor(ActorKind.AGENT, spec.name, f"enrolment_token:{token.pk}", source_address)
     with transaction.atomic():
@@ -164,13 +175,14 @@ def _validated(spec: AgentSpec) -> AgentSpec:
         url = normalise_url(spec.url)
     except ValidationError as error:
         errors["url"] = error.messages
-    for name, check, value in (
+    checks: tuple[tuple[str, Callable[[Any], None], object], ...] = (
         ("name", validate_name, spec.name),
         ("engine", validate_name, spec.engine),
-        ("labels", validate_labels, spec.labels),
-    ):
+        ("labels", validate_labels, spec.labels or {}),
+    )
+    for name, check, value in checks:
         try:
-            check(value)  # type: ignore[operator]
+            check(value)
         except ValidationError as error:
             errors[name] = error.messages
     if spec.role is Role.WORKER and spec.worker_id is None:
@@ -226,7 +238,8 @@ def _apply(spec: AgentSpec, engine: Engine, agent: Agent) -> bool:
     agent.worker_id = spec.worker_id
     agent.url = spec.url
     agent.dialect = spec.dialect
-    agent.labels = dict(spec.labels)
+    if spec.labels is not None:
+        agent.labels = dict(spec.labels)
     agent.instance_id = spec.instance_id
     agent.boot_id = spec.boot_id
     if spec.token is None or spec.token == _readable_token(agent):
@@ -273,7 +286,7 @@ def remove_agent(agent: Agent, *, actor: Actor, request_id: str, reason: str = "
 def record_observation(agent: Agent, status: Mapping[str, object]) -> None:
     """Keep what the agent just said about itself. No change, so no audit."""
     agent.last_seen_at = timezone.now()
-    agent.last_status = dict(status)
+    agent.last_status = redact(status)
     agent.boot_id = str(status.get("boot_id") or agent.boot_id)[:64]
     agent.instance_id = str(status.get("instance_id") or agent.instance_id)[:255]
     agent.save(update_fields=["last_seen_at", "last_status", "boot_id", "instance_id"])

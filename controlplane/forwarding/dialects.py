@@ -124,10 +124,9 @@ def _as_contract_error(read: _Read) -> tuple[int, object]:
 
 
 def _partial_update(endpoint: Endpoint, query: str, read: _Read) -> _Read:
-    if read.status == HTTPStatus.OK and isinstance(read.document, dict):
-        if read.document.get("errors"):
-            return _Read(400, read.document)
-    return read
+    document = read.document
+    failed = isinstance(document, dict) and bool(document.get("errors"))
+    return _Read(400, document) if read.status == HTTPStatus.OK and failed else read
 
 
 def _unknown_names(endpoint: Endpoint, query: str, read: _Read) -> _Read:

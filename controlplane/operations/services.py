@@ -141,7 +141,7 @@ def _record_request(
     operation = Operation(
         action=endpoint.action or "",
         endpoint=endpoint.operation_id,
-        query=redact(query),
+        query=str(redact(query)),
         body=document,
         actor_kind=actor.kind,
         actor_name=actor.name,

@@ -1,3 +1,9 @@
-from django.urls import URLPattern
+"""`/api/v1/operations/`."""
 
-urlpatterns: list[URLPattern] = []
+from controlplane.operations.views import OperationViewSet
+from controlplane.rest.routers import LenientRouter
+
+router = LenientRouter()
+router.register("operations", OperationViewSet)
+
+urlpatterns = router.urls

@@ -1,6 +1,6 @@
 """Filters that refuse what they do not understand instead of ignoring it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,16 +22,17 @@ class StrictOrderingFilter(OrderingFilter):
     """`?ordering=-created_at`; a field that cannot be ordered by is 400."""
 
     def remove_invalid_fields(
-        self, queryset: QuerySet[Any], fields: Sequence[str], view: APIView, request: Request
+        self, queryset: QuerySet[Any], fields: Iterable[str], view: APIView, request: Request
     ) -> list[str]:
         """The fields, all of them valid. Raises ValidationError (400)."""
         valid = [name for name, _ in self.get_valid_fields(queryset, view, {"request": request})]
-        for field in fields:
+        wanted = list(fields)
+        for field in wanted:
             if field.removeprefix("-") not in valid:
                 raise InvalidRequest(
                     {"ordering": [f"Cannot order by '{field[:40]}'; choose of {', '.join(valid)}."]}
                 )
-        return list(fields)
+        return wanted
 
 
 class _BoundedDateTimeField(IsoDateTimeField):

@@ -1,5 +1,6 @@
 """Cursor pagination whose every mistake is a 400 that names the parameter."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -37,12 +38,15 @@ class StrictCursorPagination(CursorPagination):
             cursor = super().decode_cursor(request)
         except NotFound:
             raise _bad_cursor() from None
-        if cursor is not None and "\x00" in (cursor.position or ""):
+        if cursor is not None and "\x00" in str(cursor.position):
             raise _bad_cursor()
         return cursor
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
+        self,
+        queryset: QuerySet[Any] | Sequence[Any],
+        request: Request,
+        view: APIView | None = None,
     ) -> list[Any] | None:
         """One page. Raises ValidationError (400) for a cursor made up by hand."""
         try:

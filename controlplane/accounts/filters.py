@@ -1,0 +1,31 @@
+"""Filters of the lists of users and tokens."""
+
+from django_filters import rest_framework as filters
+
+from controlplane.accounts.models import ApiToken, User, UserRole
+
+
+class UserFilter(filters.FilterSet):
+    """`?role=&is_active=&username=`."""
+
+    role = filters.ChoiceFilter(choices=UserRole.choices)
+    username = filters.CharFilter()
+    is_active = filters.BooleanFilter()
+
+    class Meta:
+        model = User
+        fields = ["role", "username", "is_active"]
+
+
+class TokenFilter(filters.FilterSet):
+    """`?user=&role=&revoked=`."""
+
+    user = filters.CharFilter(field_name="user__username")
+    role = filters.ChoiceFilter(choices=UserRole.choices)
+    revoked = filters.BooleanFilter(
+        field_name="revoked_at", lookup_expr="isnull", exclude=True, label="Whether it is revoked"
+    )
+
+    class Meta:
+        model = ApiToken
+        fields = ["user", "role", "revoked"]

@@ -1,0 +1,103 @@
+"""Users and tokens as JSON. No serializer has a field for a stored secret."""
+
+from datetime import datetime
+
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.utils import timezone
+from rest_framework import serializers
+from rest_framework.validators import UniqueValidator
+
+from controlplane.accounts.models import ApiToken, User, UserRole
+from controlplane.accounts.services import IssuedToken
+
+
+def in_the_future(moment: datetime) -> None:
+    """Raises ValidationError for a moment that has passed."""
+    if moment <= timezone.now():
+        raise serializers.ValidationError("Give a moment in the future, or leave it out.")
+
+
+class UserSerializer(serializers.ModelSerializer[User]):
+    """A user; `role` is the role that counts."""
+
+    role = serializers.ChoiceField(choices=UserRole.choices, source="access_role")
+
+    class Meta:
+        model = User
+        fields = ["id", "username", "email", "role", "is_active", "date_joined", "last_login"]
+        read_only_fields = fields
+
+
+class NewUserSerializer(serializers.Serializer[User]):
+    """What is needed to make a user."""
+
+    username = serializers.CharField(
+        max_length=150,
+        validators=[
+            UnicodeUsernameValidator(),
+            UniqueValidator(User.objects.all(), "A user of that name exists; choose another."),
+        ],
+    )
+    password = serializers.CharField(
+        max_length=128, write_only=True, trim_whitespace=False, style={"input_type": "password"}
+    )
+    email = serializers.EmailField(max_length=254, allow_blank=True, default="")
+    role = serializers.ChoiceField(choices=UserRole.choices)
+
+
+class UserChangesSerializer(serializers.Serializer[User]):
+    """What can be changed about a user; only what is given is changed."""
+
+    email = serializers.EmailField(max_length=254, allow_blank=True, required=False)
+    role = serializers.ChoiceField(choices=UserRole.choices, required=False)
+    is_active = serializers.BooleanField(required=False)
+    password = serializers.CharField(
+        max_length=128,
+        write_only=True,
+        required=False,
+        trim_whitespace=False,
+        style={"input_type": "password"},
+    )
+
+
+class TokenSerializer(serializers.ModelSerializer[ApiToken]):
+    """A token without the token."""
+
+    user = serializers.CharField(source="user.username", read_only=True)
+
+    class Meta:
+        model = ApiToken
+        fields = [
+            "id",
+            "name",
+            "user",
+            "role",
+            "prefix",
+            "created_at",
+            "expires_at",
+            "revoked_at",
+            "last_used_at",
+        ]
+        read_only_fields = fields
+
+
+class NewTokenSerializer(serializers.Serializer[ApiToken]):
+    """What is needed to make a token."""
+
+    name = serializers.CharField(max_length=128, help_text="What the token is for.")
+    role = serializers.ChoiceField(
+        choices=UserRole.choices, help_text="At most the role of the user."
+    )
+    expires_at = serializers.DateTimeField(
+        required=False, allow_null=True, default=None, validators=[in_the_future]
+    )
+    user = serializers.CharField(
+        max_length=150, required=False, help_text="Whose token; only admins name somebody else."
+    )
+
+
+class IssuedTokenSerializer(serializers.Serializer[IssuedToken]):
+    """A token just made, with the token: shown this once."""
+
+    token = serializers.CharField(source="plaintext", read_only=True)
+    details = TokenSerializer(source="token", read_only=True)

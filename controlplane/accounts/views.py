@@ -1,0 +1,171 @@
+"""Users and API tokens over HTTP."""
+
+from typing import Any, cast
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework import mixins, status
+from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import GenericViewSet
+
+from controlplane.accounts import serializers, services
+from controlplane.accounts.actors import request_actor
+from controlplane.accounts.filters import TokenFilter, UserFilter
+from controlplane.accounts.models import ApiToken, User, UserRole
+from controlplane.accounts.permissions import AdminsOnly, access_role
+from controlplane.middleware import request_id_of
+
+_ISSUED = OpenApiExample(
+    "Issued",
+    value={
+        "token": "kvp_7mX2…",
+        "details": {
+            "id": 7,
+            "name": "grafana",
+            "user": "ada",
+            "role": "viewer",
+            "prefix": "kvp_7mX2aQ",
+            "created_at": "2026-11-23T21:00:00Z",
+            "expires_at": None,
+            "revoked_at": None,
+            "last_used_at": None,
+        },
+    },
+    response_only=True,
+    status_codes=["201"],
+)
+
+
+class UserViewSet(
+    AdminsOnly, mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[User]
+):
+    """Users and their roles."""
+
+    queryset = User.objects.all()
+    lookup_value_regex = "[0-9]{1,18}"
+    filterset_class = UserFilter
+    ordering_fields = ["username", "date_joined"]
+    ordering = ["username"]
+
+    def get_serializer_class(self) -> type[BaseSerializer[User]]:
+        """By action: what is sent differs from what is shown."""
+        return {
+            "create": serializers.NewUserSerializer,
+            "partial_update": serializers.UserChangesSerializer,
+        }.get(self.action, serializers.UserSerializer)
+
+    @extend_schema(responses={201: serializers.UserSerializer})
+    def create(self, request: Request) -> Response:
+        """Make a user who can log in."""
+        data = self._validated(request)
+        user = services.create_user(
+            username=data["username"],
+            password=data["password"],
+            email=data["email"],
+            role=UserRole(data["role"]),
+            actor=request_actor(request),
+            request_id=request_id_of(request),
+        )
+        return Response(serializers.UserSerializer(user).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(responses={200: serializers.UserSerializer})
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change role, e-mail, password, or whether the user may log in."""
+        user = services.update_user(
+            self.get_object(),
+            self._validated(request),
+            actor=request_actor(request),
+            request_id=request_id_of(request),
+        )
+        return Response(serializers.UserSerializer(user).data)
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Delete a user and the user's tokens."""
+        services.delete_user(
+            self.get_object(), actor=request_actor(request), request_id=request_id_of(request)
+        )
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def _validated(self, request: Request) -> dict[str, Any]:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return cast(dict[str, Any], serializer.validated_data)
+
+
+class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[ApiToken]):
+    """API tokens: one's own, and for admins everybody's."""
+
+    queryset = ApiToken.objects.select_related("user")
+    serializer_class = serializers.TokenSerializer
+    lookup_value_regex = "[0-9]{1,18}"
+    filterset_class = TokenFilter
+    ordering_fields = ["id", "name", "created_at"]
+    ordering = ["-id"]
+
+    def required_role(self, request: Request) -> UserRole:
+        """Everybody manages the tokens that they may see."""
+        return UserRole.VIEWER
+
+    def get_queryset(self) -> QuerySet[ApiToken]:
+        """One's own tokens; all of them for an admin."""
+        tokens = super().get_queryset()
+        if access_role(self.request) is UserRole.ADMIN:
+            return tokens
+        return tokens.filter(user=cast(User, self.request.user))
+
+    @extend_schema(
+        request=serializers.NewTokenSerializer,
+        responses={201: OpenApiResponse(serializers.IssuedTokenSerializer)},
+        examples=[_ISSUED],
+    )
+    def create(self, request: Request) -> Response:
+        """Make a token. It is shown in this answer and never again."""
+        if not _may_manage_tokens(request):
+            raise PermissionDenied("Log in, or use an admin's token, to make a token.")
+        serializer = serializers.NewTokenSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        data = serializer.validated_data
+        issued = services.create_token(
+            user=_token_owner(request, data.get("user")),
+            name=data["name"],
+            role=UserRole(data["role"]),
+            expires_at=data["expires_at"],
+            granted_by=access_role(request) or UserRole.VIEWER,
+            actor=request_actor(request),
+            request_id=request_id_of(request),
+        )
+        response = Response(
+            serializers.IssuedTokenSerializer(issued).data, status=status.HTTP_201_CREATED
+        )
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Revoke a token: it is useless from now on, and stays on the list."""
+        token = self.get_object()
+        if not _may_manage_tokens(request) and token != request.auth:
+            raise PermissionDenied("A token revokes only itself; log in to revoke another.")
+        services.revoke_token(
+            token, actor=request_actor(request), request_id=request_id_of(request)
+        )
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _may_manage_tokens(request: Request) -> bool:
+    """Whoever steals a token must not make others from it that outlive it."""
+    return not isinstance(request.auth, ApiToken) or access_role(request) is UserRole.ADMIN
+
+
+def _token_owner(request: Request, username: str | None) -> User:
+    caller = cast(User, request.user)
+    if username is None or username == caller.username:
+        return caller
+    if access_role(request) is not UserRole.ADMIN:
+        raise PermissionDenied("Only admins make tokens for others.")
+    try:
+        return User.objects.get(username=username)
+    except User.DoesNotExist:
+        raise ValidationError({"user": [f"There is no user '{username}'."]}) from None

@@ -1,0 +1,40 @@
+"""Filters of the lists of the fleet."""
+
+from django_filters import rest_framework as filters
+
+from controlplane.fleet.models import ROLE_CHOICES, Agent, Dialect, Engine, EnrolmentToken
+
+
+class EngineFilter(filters.FilterSet):
+    """`?name=`."""
+
+    name = filters.CharFilter()
+
+    class Meta:
+        model = Engine
+        fields = ["name"]
+
+
+class AgentFilter(filters.FilterSet):
+    """`?engine=&role=&dialect=&name=`."""
+
+    name = filters.CharFilter()
+    engine = filters.CharFilter(field_name="engine__name")
+    role = filters.ChoiceFilter(choices=ROLE_CHOICES)
+    dialect = filters.ChoiceFilter(choices=Dialect.choices)
+
+    class Meta:
+        model = Agent
+        fields = ["name", "engine", "role", "dialect"]
+
+
+class EnrolmentTokenFilter(filters.FilterSet):
+    """`?revoked=`."""
+
+    revoked = filters.BooleanFilter(
+        field_name="revoked_at", lookup_expr="isnull", exclude=True, label="Whether it is revoked"
+    )
+
+    class Meta:
+        model = EnrolmentToken
+        fields = ["revoked"]

@@ -1,0 +1,156 @@
+"""Engines, agents and enrolment tokens as JSON. Tokens go in, never out."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from controlplane.accounts.serializers import in_the_future
+from controlplane.fleet.models import ROLE_CHOICES, Agent, Dialect, Engine, EnrolmentToken
+from controlplane.fleet.services import IssuedEnrolmentToken
+from controlplane.fleet.validation import validate_labels, validate_name
+
+_MAX_WORKER_ID = 65_535
+
+
+class LabelsField(serializers.DictField):
+    """A flat object of short strings."""
+
+    child = serializers.CharField(max_length=128, allow_blank=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(validators=[validate_labels], **kwargs)
+
+
+class EngineSerializer(serializers.ModelSerializer[Engine]):
+    """An engine and the names of its agents."""
+
+    labels = LabelsField(read_only=True)
+    agents: serializers.SlugRelatedField[Agent] = serializers.SlugRelatedField(
+        many=True, read_only=True, slug_field="name"
+    )
+
+    class Meta:
+        model = Engine
+        fields = ["name", "labels", "created_at", "agents"]
+        read_only_fields = fields
+
+
+class EngineWriteSerializer(serializers.Serializer[Engine]):
+    """What is needed to make an engine or to replace what is known of it."""
+
+    name = serializers.CharField(max_length=128, validators=[validate_name])
+    labels = LabelsField(required=False)
+
+
+class AgentSerializer(serializers.ModelSerializer[Agent]):
+    """An agent; whether it has a token, not which."""
+
+    engine = serializers.CharField(source="engine.name", read_only=True)
+    has_token = serializers.SerializerMethodField()
+    labels = LabelsField(read_only=True)
+
+    class Meta:
+        model = Agent
+        fields = [
+            "name",
+            "engine",
+            "role",
+            "worker_id",
+            "url",
+            "dialect",
+            "has_token",
+            "labels",
+            "instance_id",
+            "boot_id",
+            "registered_at",
+            "last_seen_at",
+        ]
+        read_only_fields = fields
+
+    def get_has_token(self, agent: Agent) -> bool:
+        """Whether calls to the agent carry a token."""
+        return bool(agent.encrypted_token)
+
+
+class AgentDetailSerializer(AgentSerializer):
+    """An agent with what it last said about itself."""
+
+    last_status = serializers.DictField(read_only=True)
+
+    class Meta(AgentSerializer.Meta):
+        fields = [*AgentSerializer.Meta.fields, "last_status"]
+        read_only_fields = fields
+
+
+class AgentChangesSerializer(serializers.Serializer[Agent]):
+    """What is needed to register an agent, but for its name."""
+
+    engine = serializers.CharField(max_length=128, validators=[validate_name])
+    role = serializers.ChoiceField(choices=ROLE_CHOICES)
+    worker_id = serializers.IntegerField(
+        min_value=0,
+        max_value=_MAX_WORKER_ID,
+        required=False,
+        allow_null=True,
+        help_text="0 for the first worker; null for a scheduler.",
+    )
+    url = serializers.CharField(max_length=255, help_text="Such as http://10.0.0.7:7000.")
+    dialect = serializers.ChoiceField(choices=Dialect.choices, required=False)
+    token = serializers.CharField(
+        max_length=512,
+        required=False,
+        allow_blank=True,
+        write_only=True,
+        help_text='The agent\'s bearer token; left out: as it is, "": none.',
+    )
+    labels = LabelsField(required=False)
+    instance_id = serializers.CharField(max_length=255, required=False, allow_blank=True)
+
+
+class AgentWriteSerializer(AgentChangesSerializer):
+    """What is needed to register an agent."""
+
+    name = serializers.CharField(max_length=128, validators=[validate_name])
+
+
+class EnrolSerializer(serializers.Serializer[Agent]):
+    """What an agent says about itself when it registers itself."""
+
+    name = serializers.CharField(max_length=128, validators=[validate_name])
+    url = serializers.CharField(max_length=255)
+    role = serializers.ChoiceField(choices=ROLE_CHOICES)
+    worker_id = serializers.IntegerField(
+        min_value=0, max_value=_MAX_WORKER_ID, required=False, allow_null=True, default=None
+    )
+    engine = serializers.CharField(max_length=128, validators=[validate_name])
+    instance_id = serializers.CharField(max_length=255, allow_blank=True, default="")
+    agent_token = serializers.CharField(
+        max_length=512, allow_blank=True, allow_null=True, default=None, write_only=True
+    )
+    dialect = serializers.ChoiceField(choices=Dialect.choices, default=Dialect.KVPLANE)
+    boot_id = serializers.CharField(max_length=64, allow_blank=True, default="")
+
+
+class EnrolmentTokenSerializer(serializers.ModelSerializer[EnrolmentToken]):
+    """An enrolment token without the token."""
+
+    class Meta:
+        model = EnrolmentToken
+        fields = ["id", "name", "prefix", "created_at", "expires_at", "revoked_at"]
+        read_only_fields = fields
+
+
+class NewEnrolmentTokenSerializer(serializers.Serializer[EnrolmentToken]):
+    """What is needed to make an enrolment token."""
+
+    name = serializers.CharField(max_length=128, help_text="What the token is for.")
+    expires_at = serializers.DateTimeField(
+        required=False, allow_null=True, default=None, validators=[in_the_future]
+    )
+
+
+class IssuedEnrolmentTokenSerializer(serializers.Serializer[IssuedEnrolmentToken]):
+    """An enrolment token just made, with the token: shown this once."""
+
+    token = serializers.CharField(source="plaintext", read_only=True)
+    details = EnrolmentTokenSerializer(source="token", read_only=True)

@@ -1,0 +1,312 @@
+"""The fleet over HTTP."""
+
+from typing import Any, cast
+
+from django.conf import settings
+from django.db import IntegrityError
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.throttling import ScopedRateThrottle
+from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
+
+from controlplane.accounts.actors import request_actor, source_address
+from controlplane.accounts.models import UserRole
+from controlplane.accounts.permissions import AdminsOnly, ViewersReadAdminsChange
+from controlplane.fleet import serializers, services
+from controlplane.fleet.filters import AgentFilter, EngineFilter, EnrolmentTokenFilter
+from controlplane.fleet.models import Agent, Dialect, Engine, EnrolmentToken
+from controlplane.fleet.validation import NAME_PATTERN
+from controlplane.forwarding.probe import probe
+from controlplane.middleware import request_id_of
+from engine.contract import ContractError, Role, Unauthorized
+
+_WORKER = OpenApiExample(
+    "A worker",
+    value={
+        "name": "smollm2-worker-0",
+        "engine": "smollm2",
+        "role": "worker",
+        "worker_id": 0,
+        "url": "http://10.0.0.7:7000",
+        "token": "a-long-random-string",
+        "labels": {"zone": "a"},
+    },
+    request_only=True,
+)
+
+
+class EngineViewSet(
+    ViewersReadAdminsChange,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    GenericViewSet[Engine],
+):
+    """Engines: a scheduler and its workers each."""
+
+    queryset = Engine.objects.prefetch_related("agents")
+    lookup_field = "name"
+    lookup_value_regex = NAME_PATTERN
+    filterset_class = EngineFilter
+    ordering_fields = ["name", "created_at"]
+    ordering = ["name"]
+
+    def get_serializer_class(self) -> type[BaseSerializer[Engine]]:
+        """By action: what is sent differs from what is shown."""
+        if self.action in ("create", "update"):
+            return serializers.EngineWriteSerializer
+        return serializers.EngineSerializer
+
+    @extend_schema(responses={201: serializers.EngineSerializer})
+    def create(self, request: Request) -> Response:
+        """Make an engine; agents that register make theirs by themselves."""
+        return Response(self._save(request, Engine()), status=status.HTTP_201_CREATED)
+
+    @extend_schema(responses={200: serializers.EngineSerializer})
+    def update(self, request: Request, name: str) -> Response:
+        """Replace an engine's name and labels."""
+        return Response(self._save(request, self.get_object()))
+
+    def destroy(self, request: Request, name: str) -> Response:
+        """Forget an engine that has no agents."""
+        services.remove_engine(
+            self.get_object(), actor=request_actor(request), request_id=request_id_of(request)
+        )
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def _save(self, request: Request, engine: Engine) -> Any:
+        data = _validated(self.get_serializer(data=request.data))
+        try:
+            saved = services.save_engine(
+                engine,
+                name=data["name"],
+                labels=data.get("labels", {}),
+                actor=request_actor(request),
+                request_id=request_id_of(request),
+            )
+        except IntegrityError:
+            raise ContractError(
+                409, "Engine exists", f"An engine '{data['name']}' exists; choose another name."
+            ) from None
+        return serializers.EngineSerializer(saved).data
+
+
+class AgentViewSet(
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    GenericViewSet[Agent],
+):
+    """Agents: processes that serve the documented API."""
+
+    queryset = Agent.objects.select_related("engine")
+    lookup_field = "name"
+    lookup_value_regex = NAME_PATTERN
+    filterset_class = AgentFilter
+    ordering_fields = ["name", "role", "registered_at"]
+    ordering = ["name"]
+
+    def required_role(self, request: Request) -> UserRole:
+        """Viewers read, operators probe, admins register and remove."""
+        if self.action == "probe":
+            return UserRole.OPERATOR
+        return ViewersReadAdminsChange().required_role(request)
+
+    def get_serializer_class(self) -> type[BaseSerializer[Agent]]:
+        """By action: what is sent differs from what is shown."""
+        by_action: dict[str, type[BaseSerializer[Agent]]] = {
+            "list": serializers.AgentSerializer,
+            "create": serializers.AgentWriteSerializer,
+            "update": serializers.AgentChangesSerializer,
+            "partial_update": serializers.AgentChangesSerializer,
+        }
+        return by_action.get(self.action, serializers.AgentDetailSerializer)
+
+    @extend_schema(
+        responses={
+            200: OpenApiResponse(serializers.AgentDetailSerializer, "It was known already."),
+            201: OpenApiResponse(serializers.AgentDetailSerializer, "It is new."),
+        },
+        examples=[_WORKER],
+    )
+    def create(self, request: Request) -> Response:
+        """Register an agent, or change the one of that name."""
+        data = _validated(self.get_serializer(data=request.data))
+        return self._register(request, data["name"], data)
+
+    @extend_schema(responses={200: serializers.AgentDetailSerializer})
+    def update(self, request: Request, name: str) -> Response:
+        """Replace what is known of an agent; its token stays unless given."""
+        agent = self.get_object()
+        return self._register(
+            request, agent.name, _validated(self.get_serializer(data=request.data))
+        )
+
+    @extend_schema(responses={200: serializers.AgentDetailSerializer})
+    def partial_update(self, request: Request, name: str) -> Response:
+        """Change what is given of an agent, and leave the rest."""
+        agent = self.get_object()
+        changes = _validated(self.get_serializer(data=request.data, partial=True))
+        known = {
+            "engine": agent.engine.name,
+            "role": agent.role,
+            "worker_id": agent.worker_id,
+            "url": agent.url,
+            "dialect": agent.dialect,
+            "labels": agent.labels,
+            "instance_id": agent.instance_id,
+            "boot_id": agent.boot_id,
+        }
+        return self._register(request, agent.name, {**known, **changes})
+
+    def destroy(self, request: Request, name: str) -> Response:
+        """Forget an agent. It is not called."""
+        services.remove_agent(
+            self.get_object(), actor=request_actor(request), request_id=request_id_of(request)
+        )
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(
+        request=None,
+        responses={
+            200: serializers.AgentDetailSerializer,
+            502: OpenApiResponse({"$ref": "#/components/schemas/Error"}, "It cannot be reached."),
+            504: OpenApiResponse({"$ref": "#/components/schemas/Error"}, "It did not answer."),
+        },
+    )
+    @action(detail=True, methods=["post"])
+    def probe(self, request: Request, name: str) -> Response:
+        """Ask an agent how it is, and keep what it says."""
+        agent = self.get_object()
+        timeout = settings.KVPLANE_AGENT_TIMEOUT
+        said = probe(agent, request_id=request_id_of(request), timeout=timeout)
+        services.record_observation(agent, said)
+        return Response(serializers.AgentDetailSerializer(agent).data)
+
+    def _register(self, request: Request, name: str, data: dict[str, Any]) -> Response:
+        registration = services.register_agent(
+            services.AgentSpec(
+                name=name,
+                url=data["url"],
+                role=Role(data["role"]),
+                worker_id=data.get("worker_id"),
+                engine=data["engine"],
+                dialect=Dialect(data.get("dialect", Dialect.KVPLANE)),
+                token=data.get("token"),
+                labels=data.get("labels", {}),
+                instance_id=data.get("instance_id", ""),
+                boot_id=data.get("boot_id", ""),
+            ),
+            actor=request_actor(request),
+            request_id=request_id_of(request),
+        )
+        return Response(
+            serializers.AgentDetailSerializer(registration.agent).data,
+            status=status.HTTP_201_CREATED if registration.created else status.HTTP_200_OK,
+        )
+
+
+class EnrolmentTokenViewSet(
+    AdminsOnly,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    GenericViewSet[EnrolmentToken],
+):
+    """Tokens with which agents register themselves."""
+
+    queryset = EnrolmentToken.objects.all()
+    serializer_class = serializers.EnrolmentTokenSerializer
+    lookup_value_regex = "[0-9]{1,18}"
+    filterset_class = EnrolmentTokenFilter
+    ordering_fields = ["id", "name", "created_at"]
+    ordering = ["-id"]
+
+    @extend_schema(
+        request=serializers.NewEnrolmentTokenSerializer,
+        responses={201: serializers.IssuedEnrolmentTokenSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        """Make a token. It is shown in this answer and never again."""
+        data = _validated(serializers.NewEnrolmentTokenSerializer(data=request.data))
+        issued = services.create_enrolment_token(
+            name=data["name"],
+            expires_at=data["expires_at"],
+            actor=request_actor(request),
+            request_id=request_id_of(request),
+        )
+        response = Response(
+            serializers.IssuedEnrolmentTokenSerializer(issued).data,
+            status=status.HTTP_201_CREATED,
+        )
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Revoke a token: it is useless from now on, and stays on the list."""
+        services.revoke_enrolment_token(
+            self.get_object(), actor=request_actor(request), request_id=request_id_of(request)
+        )
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class EnrolView(APIView):
+    """Where agents register themselves."""
+
+    # An enrolment token opens this door and no other, and no other key opens it.
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_classes = (ScopedRateThrottle,)
+    throttle_scope = "enrol"
+
+    @extend_schema(
+        request=serializers.EnrolSerializer,
+        responses={
+            200: OpenApiResponse(serializers.AgentDetailSerializer, "It was known already."),
+            201: OpenApiResponse(serializers.AgentDetailSerializer, "It is new."),
+            **{
+                code: OpenApiResponse({"$ref": "#/components/schemas/Error"}, why)
+                for code, why in (
+                    (401, "The enrolment token is not good."),
+                    (409, "The name belongs to an agent that another token enrolled."),
+                    (429, "Too many attempts from this address; wait for Retry-After."),
+                )
+            },
+        },
+        auth=[{"enrolmentToken": []}],  # type: ignore[list-item]  # a requirement object
+    )
+    def post(self, request: Request) -> Response:
+        """Register the calling agent, or note that it started anew."""
+        scheme, _, plaintext = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized("Send the enrolment token as 'Authorization: Bearer kvpe_…'.")
+        enrolment = services.find_enrolment_token(plaintext.strip())
+        data = _validated(serializers.EnrolSerializer(data=request.data))
+        registration = services.enrol(
+            enrolment,
+            services.AgentSpec(
+                name=data["name"],
+                url=data["url"],
+                role=Role(data["role"]),
+                worker_id=data["worker_id"],
+                engine=data["engine"],
+                dialect=Dialect(data["dialect"]),
+                token=data["agent_token"] or "",
+                instance_id=data["instance_id"],
+                boot_id=data["boot_id"],
+            ),
+            source_address=source_address(request),
+            request_id=request_id_of(request),
+        )
+        return Response(
+            serializers.AgentDetailSerializer(registration.agent).data,
+            status=status.HTTP_201_CREATED if registration.created else status.HTTP_200_OK,
+        )
+
+
+def _validated(serializer: BaseSerializer[Any]) -> dict[str, Any]:
+    serializer.is_valid(raise_exception=True)
+    return cast(dict[str, Any], serializer.validated_data)
