@@ -15,7 +15,6 @@ from django.conf import settings
 from controlplane.wsgi import application as wsgi_application
 from controlplane.wsgi_bridge import App, Receive, Scope, Send, fit_for_wsgi
 
-
 # a2wsgi and django-stubs each describe WSGI in types of their own.
 _http = cast(
     App, WSGIMiddleware(cast(Any, wsgi_application), workers=settings.KVPLANE_HTTP_THREADS)
