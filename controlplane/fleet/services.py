@@ -139,7 +139,7 @@ def register_agent(
 
     Raises django's ValidationError with a dictionary of fields.
     """
-    spec = _validated(spec)
+    spec = validate_spec(spec)
     with transaction.atomic():
         return _upsert(spec, None, actor, request_id, reason)
 
@@ -162,13 +162,15 @@ def enrol(
     same token: an enrolment token must not redirect calls meant for somebody
     else's agent.
     """
-    spec = _validated(spec)
+    spec = validate_spec(spec)
     actor = Actor(ActorKind.AGENT, spec.name, f"enrolment_token:{token.pk}", source_address)
     with transaction.atomic():
         return _upsert(spec, token, actor, request_id, "")
 
 
-def _validated(spec: AgentSpec) -> AgentSpec:
+def validate_spec(spec: AgentSpec) -> AgentSpec:
+    """The spec with its URL in normal form. Raises django's ValidationError with
+    a dictionary of fields."""
     errors: dict[str, list[str]] = {}
     url = spec.url
     try:

@@ -1,0 +1,49 @@
+"""The forms behind the admin pages of users and tokens."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.password_validation import validate_password
+
+from controlplane.accounts.models import ApiToken, User, UserRole
+
+
+class UserForm(forms.ModelForm[User]):
+    """A user; the password is set here and never shown."""
+
+    new_password = forms.CharField(
+        required=False,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Leave empty to keep the present one.",
+    )
+
+    class Meta:
+        model = User
+        fields = ("username", "email", "role", "is_active")
+
+    def clean_new_password(self) -> str:
+        """The password. Raises ValidationError for a weak one, or none for a
+        new user."""
+        password: str = self.cleaned_data["new_password"]
+        if password:
+            validate_password(password, self.instance)
+        elif self.instance.pk is None:
+            raise forms.ValidationError("A new user needs a password.")
+        return password
+
+
+class ApiTokenForm(forms.ModelForm[ApiToken]):
+    """A token to be made."""
+
+    class Meta:
+        model = ApiToken
+        fields = ("user", "name", "role", "expires_at")
+
+    def clean(self) -> dict[str, Any]:
+        """The fields. Raises ValidationError for a role above the user's."""
+        data = super().clean() or self.cleaned_data
+        user, role = data.get("user"), data.get("role")
+        if user is not None and role and not user.access_role.includes(UserRole(role)):
+            self.add_error("role", f"{user} is {user.access_role}; choose that or less.")
+        return data

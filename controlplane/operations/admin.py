@@ -1,0 +1,35 @@
+"""Operations in the admin: to read."""
+
+from django.contrib import admin
+
+from controlplane.operations.models import Operation, OperationTarget
+from controlplane.rest.admin import ReadOnlyModelAdmin
+
+
+class TargetInline(admin.TabularInline[OperationTarget, Operation]):
+    """The outcomes of one operation."""
+
+    model = OperationTarget
+    fields = ("agent", "state", "status", "answer", "error", "duration_ms")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: object, obj: object) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_view_permission(self, request: object, obj: object = None) -> bool:
+        """Whoever may see the operation."""
+        return True
+
+
+@admin.register(Operation)
+class OperationAdmin(ReadOnlyModelAdmin):
+    """Changes that were asked for, with the outcome for every agent."""
+
+    list_display = ("created_at", "action", "state", "actor_name", "reason", "finished_at", "id")
+    list_filter = ("state", "action", "actor_kind", "created_at")
+    search_fields = ("=id", "action", "actor_name", "reason", "request_id", "targets__agent")
+    show_full_result_count = False
+    inlines = (TargetInline,)

@@ -1,0 +1,58 @@
+"""What the admin pages of all apps have in common: access by role."""
+
+from typing import Any, ClassVar
+
+from django.contrib.admin import ModelAdmin
+from django.db.models import Model
+from django.http import HttpRequest
+
+from controlplane.accounts.models import User, UserRole
+
+
+class RoleModelAdmin(ModelAdmin[Any]):
+    """Lets users with `view_role` look and admins change; django's own model
+    permissions play no part."""
+
+    view_role: ClassVar[UserRole] = UserRole.VIEWER
+    change_role: ClassVar[UserRole] = UserRole.ADMIN
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Whether the user may look."""
+        return _has_role(request, self.view_role)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may see the app on the index."""
+        return _has_role(request, self.view_role)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may add."""
+        return _has_role(request, self.change_role)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Whether the user may change."""
+        return _has_role(request, self.change_role)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Whether the user may delete."""
+        return _has_role(request, self.change_role)
+
+
+class ReadOnlyModelAdmin(RoleModelAdmin):
+    """For records that only services write."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody may."""
+        return False
+
+
+def _has_role(request: HttpRequest, role: UserRole) -> bool:
+    user = request.user
+    return isinstance(user, User) and user.is_active and user.access_role.includes(role)
