@@ -1,14 +1,18 @@
 """The forms behind the admin pages of users and tokens."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib.auth.password_validation import validate_password
 
 from controlplane.accounts.models import ApiToken, User, UserRole
 
+# Generic for the type checker only: at run time django's class takes no argument.
+_UserForm = forms.ModelForm[User] if TYPE_CHECKING else forms.ModelForm
+_ApiTokenForm = forms.ModelForm[ApiToken] if TYPE_CHECKING else forms.ModelForm
 
-class UserForm(forms.ModelForm[User]):
+
+class UserForm(_UserForm):
     """A user; the password is set here and never shown."""
 
     new_password = forms.CharField(
@@ -33,7 +37,7 @@ class UserForm(forms.ModelForm[User]):
         return password
 
 
-class ApiTokenForm(forms.ModelForm[ApiToken]):
+class ApiTokenForm(_ApiTokenForm):
     """A token to be made."""
 
     class Meta:

@@ -1,6 +1,6 @@
 """The forms behind the admin pages of the fleet."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -10,8 +10,12 @@ from controlplane.fleet.services import AgentSpec, validate_spec
 from controlplane.fleet.validation import validate_labels, validate_name
 from engine.contract import Role
 
+# Generic for the type checker only: at run time django's class takes no argument.
+_EngineForm = forms.ModelForm[Engine] if TYPE_CHECKING else forms.ModelForm
+_AgentForm = forms.ModelForm[Agent] if TYPE_CHECKING else forms.ModelForm
 
-class EngineForm(forms.ModelForm[Engine]):
+
+class EngineForm(_EngineForm):
     """An engine."""
 
     class Meta:
@@ -31,7 +35,7 @@ class EngineForm(forms.ModelForm[Engine]):
         return dict(labels)
 
 
-class AgentForm(forms.ModelForm[Agent]):
+class AgentForm(_AgentForm):
     """An agent; the token is set here and never shown."""
 
     new_token = forms.CharField(

@@ -1,12 +1,17 @@
 """Operations in the admin: to read."""
 
+from typing import TYPE_CHECKING
+
 from django.contrib import admin
 
 from controlplane.operations.models import Operation, OperationTarget
 from controlplane.rest.admin import ReadOnlyModelAdmin
 
+# Generic for the type checker only: at run time django's class takes no argument.
+_Inline = admin.TabularInline[OperationTarget, Operation] if TYPE_CHECKING else admin.TabularInline
 
-class TargetInline(admin.TabularInline[OperationTarget, Operation]):
+
+class TargetInline(_Inline):
     """The outcomes of one operation."""
 
     model = OperationTarget

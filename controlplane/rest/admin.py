@@ -1,6 +1,6 @@
 """What the admin pages of all apps have in common: access by role."""
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib.admin import ModelAdmin
 from django.db.models import Model
@@ -8,8 +8,11 @@ from django.http import HttpRequest
 
 from controlplane.accounts.models import User, UserRole
 
+# Generic for the type checker only: at run time django's class takes no argument.
+_ModelAdmin = ModelAdmin[Any] if TYPE_CHECKING else ModelAdmin
 
-class RoleModelAdmin(ModelAdmin[Any]):
+
+class RoleModelAdmin(_ModelAdmin):
     """Lets users with `view_role` look and admins change; django's own model
     permissions play no part."""
 
