@@ -8,8 +8,12 @@ from django.contrib.auth.password_validation import validate_password
 from controlplane.accounts.models import ApiToken, User, UserRole
 
 # Generic for the type checker only: at run time django's class takes no argument.
-_UserForm = forms.ModelForm[User] if TYPE_CHECKING else forms.ModelForm
-_ApiTokenForm = forms.ModelForm[ApiToken] if TYPE_CHECKING else forms.ModelForm
+if TYPE_CHECKING:
+    _UserForm = forms.ModelForm[User]
+    _ApiTokenForm = forms.ModelForm[ApiToken]
+else:
+    _UserForm = forms.ModelForm
+    _ApiTokenForm = forms.ModelForm
 
 
 class UserForm(_UserForm):
@@ -46,7 +50,7 @@ class ApiTokenForm(_ApiTokenForm):
 
     def clean(self) -> dict[str, Any]:
         """The fields. Raises ValidationError for a role above the user's."""
-        data = super().clean() or self.cleaned_data
+        data: dict[str, Any] = super().clean() or self.cleaned_data
         user, role = data.get("user"), data.get("role")
         if user is not None and role and not user.access_role.includes(UserRole(role)):
             self.add_error("role", f"{user} is {user.access_role}; choose that or less.")

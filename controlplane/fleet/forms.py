@@ -11,8 +11,12 @@ from controlplane.fleet.validation import validate_labels, validate_name
 from engine.contract import Role
 
 # Generic for the type checker only: at run time django's class takes no argument.
-_EngineForm = forms.ModelForm[Engine] if TYPE_CHECKING else forms.ModelForm
-_AgentForm = forms.ModelForm[Agent] if TYPE_CHECKING else forms.ModelForm
+if TYPE_CHECKING:
+    _EngineForm = forms.ModelForm[Engine]
+    _AgentForm = forms.ModelForm[Agent]
+else:
+    _EngineForm = forms.ModelForm
+    _AgentForm = forms.ModelForm
 
 
 class EngineForm(_EngineForm):
@@ -51,7 +55,7 @@ class AgentForm(_AgentForm):
 
     def clean(self) -> dict[str, Any]:
         """The fields. Raises ValidationError, naming each field that is wrong."""
-        data = super().clean() or self.cleaned_data
+        data: dict[str, Any] = super().clean() or self.cleaned_data
         if not self.errors:
             try:
                 data["spec"] = validate_spec(self._spec(data))

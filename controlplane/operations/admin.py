@@ -8,7 +8,10 @@ from controlplane.operations.models import Operation, OperationTarget
 from controlplane.rest.admin import ReadOnlyModelAdmin
 
 # Generic for the type checker only: at run time django's class takes no argument.
-_Inline = admin.TabularInline[OperationTarget, Operation] if TYPE_CHECKING else admin.TabularInline
+if TYPE_CHECKING:
+    _Inline = admin.TabularInline[OperationTarget, Operation]
+else:
+    _Inline = admin.TabularInline
 
 
 class TargetInline(_Inline):

@@ -9,7 +9,10 @@ from django.http import HttpRequest
 from controlplane.accounts.models import User, UserRole
 
 # Generic for the type checker only: at run time django's class takes no argument.
-_ModelAdmin = ModelAdmin[Any] if TYPE_CHECKING else ModelAdmin
+if TYPE_CHECKING:
+    _ModelAdmin = ModelAdmin[Any]
+else:
+    _ModelAdmin = ModelAdmin
 
 
 class RoleModelAdmin(_ModelAdmin):
