@@ -1,7 +1,7 @@
 """The engine's configuration: keys as data, sources, and live values."""
 
 from engine.config.engine_config import ConfigUpdate, EngineConfig
-from engine.config.errors import ConfigError, InvalidValue
+from engine.config.errors import ConfigError, InvalidValueError
 from engine.config.key import Applies, ConfigKey, ValueType
 from engine.config.settings import KEYS
 from engine.config.sources import FILE_VARIABLE
@@ -14,6 +14,6 @@ __all__ = [
     "ConfigKey",
     "ConfigUpdate",
     "EngineConfig",
-    "InvalidValue",
+    "InvalidValueError",
     "ValueType",
 ]

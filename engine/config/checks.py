@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import cast
 from urllib.parse import urlsplit
 
-from engine.config.errors import ConfigError, InvalidValue
+from engine.config.errors import ConfigError, InvalidValueError
 
 _HIGHEST_PORT = 65_535
 
@@ -12,13 +12,13 @@ _HIGHEST_PORT = 65_535
 def bearer_token(value: object) -> None:
     """A token must survive an HTTP header unchanged (RFC 9110, section 5.5)."""
     if not all("!" <= character <= "~" for character in str(value)):
-        raise InvalidValue("must be visible ASCII characters without blanks")
+        raise InvalidValueError("must be visible ASCII characters without blanks")
 
 
 def one_line(value: object) -> None:
     """Names stand in log lines and in chunk keys."""
     if not str(value).isprintable():
-        raise InvalidValue("must be printable characters on one line")
+        raise InvalidValueError("must be printable characters on one line")
 
 
 def http_url(value: object) -> None:
@@ -27,11 +27,11 @@ def http_url(value: object) -> None:
         parts = urlsplit(str(value))
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
-        raise InvalidValue("must be a URL such as https://kvplane.example:8000") from None
+        raise InvalidValueError("must be a URL such as https://kvplane.example:8000") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
-        raise InvalidValue("must be a URL such as https://kvplane.example:8000")
+        raise InvalidValueError("must be a URL such as https://kvplane.example:8000")
     if parts.username is not None or parts.password is not None:
-        raise InvalidValue("must not hold a user name or a password")
+        raise InvalidValueError("must not hold a user name or a password")
 
 
 def check_together(values: Mapping[str, object]) -> None:

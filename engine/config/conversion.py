@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
-from engine.config.errors import InvalidValue
+from engine.config.errors import InvalidValueError
 from engine.config.key import ConfigKey, ValueType
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
@@ -22,17 +22,17 @@ def convert(key: ConfigKey, value: object) -> object:
     """`value` as the type of `key`, checked against its range, choices and check.
 
     Texts are read as the type asks ("128" for an int, "true" for a bool, "0,2"
-    for a list[int], a JSON object for a dict). Raises InvalidValue saying why
+    for a list[int], a JSON object for a dict). Raises InvalidValueError saying why
     not, without the value where the key is secret.
     """
     if value is None:
         if key.optional:
             return None
-        raise InvalidValue("must not be null")
+        raise InvalidValueError("must not be null")
     converted = _CONVERTERS[key.type](key, value)
     _check_range(key, converted)
     if key.choices is not None and converted not in key.choices:
-        raise InvalidValue(f"must be one of {', '.join(key.choices)}, not {_show(key, value)}")
+        raise InvalidValueError(f"must be one of {', '.join(key.choices)}, not {_show(key, value)}")
     key.check(converted)
     return converted
 
@@ -51,7 +51,7 @@ def _to_bool(key: ConfigKey, value: object) -> bool:
         word = str(value).strip().lower()
         if word in _BOOLEANS:
             return _BOOLEANS[word]
-    raise InvalidValue(f"must be true or false, not {_show(key, value)}")
+    raise InvalidValueError(f"must be true or false, not {_show(key, value)}")
 
 
 def _to_int(key: ConfigKey, value: object) -> int:
@@ -59,26 +59,26 @@ def _to_int(key: ConfigKey, value: object) -> int:
         return value
     if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
         return int(value)
-    raise InvalidValue(f"must be an integer of at most 18 digits, not {_show(key, value)}")
+    raise InvalidValueError(f"must be an integer of at most 18 digits, not {_show(key, value)}")
 
 
 def _to_float(key: ConfigKey, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise InvalidValue(f"must be a number, not {_show(key, value)}")
+        raise InvalidValueError(f"must be a number, not {_show(key, value)}")
     try:
         number = float(value)
     except (ValueError, OverflowError):
-        raise InvalidValue(f"must be a number, not {_show(key, value)}") from None
+        raise InvalidValueError(f"must be a number, not {_show(key, value)}") from None
     if not math.isfinite(number):
-        raise InvalidValue(f"must be a finite number, not {_show(key, value)}")
+        raise InvalidValueError(f"must be a finite number, not {_show(key, value)}")
     return number
 
 
 def _to_str(key: ConfigKey, value: object) -> str:
     if not isinstance(value, str):
-        raise InvalidValue(f"must be text, not {_show(key, value)}")
+        raise InvalidValueError(f"must be text, not {_show(key, value)}")
     if not value.strip():
-        raise InvalidValue("must not be blank")
+        raise InvalidValueError("must not be blank")
     return value
 
 
@@ -86,7 +86,7 @@ def _to_int_list(key: ConfigKey, value: object) -> list[int]:
     if isinstance(value, str):
         value = value.strip().removeprefix("[").removesuffix("]").split(",")
     if not isinstance(value, list | tuple):
-        raise InvalidValue(f"must be a list of integers, not {_show(key, value)}")
+        raise InvalidValueError(f"must be a list of integers, not {_show(key, value)}")
     return [_to_int(key, item) for item in value]
 
 
@@ -95,14 +95,14 @@ def _to_dict(key: ConfigKey, value: object) -> dict[str, object]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise InvalidValue("must be a JSON object") from None
+            raise InvalidValueError("must be a JSON object") from None
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise InvalidValue(f"must be an object with text keys, not {_show(key, value)}")
+        raise InvalidValueError(f"must be an object with text keys, not {_show(key, value)}")
     converted = dict(value)
     try:
         json.dumps(converted, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        raise InvalidValue("must hold only what JSON can write") from None
+        raise InvalidValueError("must hold only what JSON can write") from None
     return converted
 
 
@@ -121,6 +121,6 @@ def _check_range(key: ConfigKey, converted: object) -> None:
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
         if key.minimum is not None and number < key.minimum:
-            raise InvalidValue(f"must be at least {key.minimum}, not {number}")
+            raise InvalidValueError(f"must be at least {key.minimum}, not {number}")
         if key.maximum is not None and number > key.maximum:
-            raise InvalidValue(f"must be at most {key.maximum}, not {number}")
+            raise InvalidValueError(f"must be at most {key.maximum}, not {number}")

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from engine.config.checks import check_together
 from engine.config.conversion import convert
-from engine.config.errors import InvalidValue
+from engine.config.errors import InvalidValueError
 from engine.config.settings import KEYS, Settings
 from engine.config.sources import FILE_VARIABLE, Source, merge, read_environment, read_file
 
@@ -144,14 +144,12 @@ class EngineConfig(Settings):
             else:
                 try:
                     accepted[name] = convert(KEYS[name], value)
-                except InvalidValue as error:
+                except InvalidValueError as error:
                     errors[name] = f"Failed to set config value: {error}"
         return accepted, errors
 
     def _apply(self, accepted: Mapping[str, object]) -> None:
-        changed = {
-            name: value for name, value in accepted.items() if value != self._values[name]
-        }
+        changed = {name: value for name, value in accepted.items() if value != self._values[name]}
         if not changed:
             return
         self._values = MappingProxyType({**self._values, **changed})

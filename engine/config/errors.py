@@ -6,5 +6,5 @@ class ConfigError(Exception):
     came from, what is wrong and the remedy. Values of secrets are not in it."""
 
 
-class InvalidValue(ValueError):
+class InvalidValueError(ValueError):
     """A value that its key does not take; the message says why, without the key."""

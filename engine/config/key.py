@@ -35,7 +35,7 @@ class ConfigKey:
 
     `minimum` and `maximum` bound a number, and every item of a `list[int]`; both
     are values that are allowed. `check` looks at a converted value and raises
-    InvalidValue; it is not called for None.
+    InvalidValueError; it is not called for None.
     """
 
     name: str

@@ -1,8 +1,7 @@
 """Keys of LMCache's configuration (0.5.x, `lmcache/v1/config.py`) that mean
 nothing here. A file that was written for LMCache loads; they are ignored."""
 
-LMCACHE_ONLY = frozenset(
-    """
+_NAMES = """
     local_cpu_use_hugepages reserve_local_cpu_size local_disk local_disk_path_sharding
     max_local_disk_size remote_url remote_serde use_layerwise pre_caching_hash_algorithm
     enable_blending blend_recompute_ratios blend_thresholds blend_check_layers blend_min_tokens
@@ -29,5 +28,6 @@ LMCACHE_ONLY = frozenset(
     enable_xpyd nixl_peer_host nixl_peer_init_port nixl_peer_alloc_port nixl_proxy_host
     nixl_proxy_port nixl_role nixl_peer_port nixl_receiver_port controller_url
     lmcache_worker_port plugin_locations external_backends cufile_buffer_size
-    """.split()
-)
+"""
+
+LMCACHE_ONLY = frozenset(_NAMES.split())

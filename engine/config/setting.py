@@ -55,14 +55,10 @@ def integer(
 
 
 def number(default: float, help: str, minimum: float, maximum: float) -> Setting[float]:
-    return Setting(
-        ConfigKey("", ValueType.FLOAT, default, help, minimum=minimum, maximum=maximum)
-    )
+    return Setting(ConfigKey("", ValueType.FLOAT, default, help, minimum=minimum, maximum=maximum))
 
 
-def text(
-    default: str, help: str, check: Callable[[object], None] = accept_any
-) -> Setting[str]:
+def text(default: str, help: str, check: Callable[[object], None] = accept_any) -> Setting[str]:
     return Setting(ConfigKey("", ValueType.STR, default, help, check=check))
 
 
@@ -80,9 +76,7 @@ def secret(help: str, check: Callable[[object], None]) -> Setting[str | None]:
     )
 
 
-def integers(
-    default: list[int], help: str, minimum: int, maximum: int
-) -> Setting[list[int]]:
+def integers(default: list[int], help: str, minimum: int, maximum: int) -> Setting[list[int]]:
     return Setting(
         ConfigKey("", ValueType.INT_LIST, default, help, minimum=minimum, maximum=maximum)
     )

@@ -27,17 +27,13 @@ _MAX_WORLD_SIZE = 4_096
 class Settings:
     """The keys as typed attributes; `values` of the subclass gives them life."""
 
-    chunk_size = integer(
-        256, "Tokens in one chunk, the unit that is stored and found.", 1, 1 << 20
-    )
+    chunk_size = integer(256, "Tokens in one chunk, the unit that is stored and found.", 1, 1 << 20)
     local_cpu = boolean(True, "Whether the hot cache in CPU memory is on at the start.")
     max_local_cpu_size = number(
         5.0, "CPU memory for KV chunks, in GiB; allocated at the start.", 0.0, 1 << 20
     )
     cache_policy = choice("LRU", "Which chunk is evicted when CPU memory is full.", ("LRU",))
-    save_decode_cache = boolean(
-        False, "Whether KV made while decoding is stored too.", Applies.NOW
-    )
+    save_decode_cache = boolean(False, "Whether KV made while decoding is stored too.", Applies.NOW)
     save_unfull_chunk = boolean(
         False, "Whether a last chunk with fewer than chunk_size tokens is stored.", Applies.NOW
     )
@@ -64,7 +60,9 @@ class Settings:
     controlplane_url = optional_text("Control plane that agents register with.", http_url)
     enrolment_token = secret("Token for registering with the control plane.", bearer_token)
     model_name = text(
-        "HuggingFaceTB/SmolLM2-135M-Instruct", "Model whose KV is cached; part of the key.", one_line
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "Model whose KV is cached; part of every chunk key.",
+        one_line,
     )
     num_layers = integer(30, "Layers of the paged KV cache.", 1, 4_096)
     num_kv_heads = integer(3, "KV heads of one layer on one worker; 1 with MLA.", 1, 4_096)

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from engine.config.conversion import convert
-from engine.config.errors import ConfigError, InvalidValue
+from engine.config.errors import ConfigError, InvalidValueError
 from engine.config.lmcache import LMCACHE_ONLY
 from engine.config.settings import KEYS
 
@@ -84,8 +84,8 @@ def merge(sources: list[Source]) -> dict[str, object]:
                 )
             try:
                 values[name] = convert(KEYS[name], written)
-            except InvalidValue as error:
+            except InvalidValueError as error:
                 raise ConfigError(f"'{name}' from {source.name} {error}.") from error
     if ignored:
-        logger.info("Ignored LMCache keys that have no meaning here: %s.", ", ".join(sorted(ignored)))
+        logger.info("Ignored LMCache keys without a meaning here: %s.", ", ".join(sorted(ignored)))
     return values

@@ -184,7 +184,7 @@ def compress_slots(runs: Sequence[SlotRun]) -> list[int | list[int]]:
     ascending run of three or more as `[first, last]`, other slots as bare
     numbers, in order."""
     compressed: list[int | list[int]] = []
-    for run in _join_adjacent(runs):
+    for run in join_runs(runs):
         if run.last - run.first >= 2:
             compressed.append([run.first, run.last])
         else:
@@ -192,7 +192,8 @@ def compress_slots(runs: Sequence[SlotRun]) -> list[int | list[int]]:
     return compressed
 
 
-def _join_adjacent(runs: Sequence[SlotRun]) -> Iterator[SlotRun]:
+def join_runs(runs: Sequence[SlotRun]) -> Iterator[SlotRun]:
+    """The same slots in the same order, with runs that continue each other made one."""
     pending: SlotRun | None = None
     for run in runs:
         if pending is not None and run.first == pending.last + 1:

@@ -1,0 +1,376 @@
+"""The cache engine: store, retrieve, look up, clear."""
+
+import json
+import logging
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from engine.config import ConfigError, EngineConfig
+from engine.contract import SlotRun, TokenRange, compress_slots, count_slots
+from engine.device import KVCacheSpec, PagedKVCache, split_runs
+from engine.metadata import EngineMetadata
+from engine.storage import (
+    POLICIES,
+    BackendUsage,
+    LocalCPUBackend,
+    MemoryPool,
+    Refusal,
+    Reservation,
+    StorageManager,
+    StoredChunk,
+    allocate_memory,
+)
+from engine.tokens import ChunkKey, ChunkKeyMaker, TokenArray, Tokens, as_token_array
+
+logger = logging.getLogger(__name__)
+
+_GIB = 1 << 30
+_MOCK_REQUEST = "mock"
+
+
+class Phase(StrEnum):
+    """What the model was doing when it made the KV."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+class StoreResult(NamedTuple):
+    """`num_tokens` were offered, `num_stored` are newly stored."""
+
+    num_tokens: int
+    num_stored: int
+
+
+class RetrieveResult(NamedTuple):
+    """`num_tokens` were asked for, the KV of the first `num_retrieved` is restored."""
+
+    num_tokens: int
+    num_retrieved: int
+
+
+class TooManyTokens(ValueError):
+    """More tokens than the paged KV cache has slots."""
+
+    def __init__(self, num_tokens: int, num_slots: int) -> None:
+        super().__init__(
+            f"{num_tokens} tokens do not fit the KV cache, which has {num_slots} slots; "
+            f"use at most {num_slots} tokens."
+        )
+        self.num_tokens = num_tokens
+        self.num_slots = num_slots
+
+
+class SlotCountMismatch(ValueError):
+    """Not as many slots as tokens."""
+
+    def __init__(self, num_tokens: int, num_slots: int) -> None:
+        super().__init__(
+            f"{num_tokens} tokens were given with {num_slots} slots; give one slot a token."
+        )
+
+
+class CacheEngine:
+    """The KV cache of one worker: chunks go from the paged cache to storage and
+    back.
+
+    Thread-safe. No lock is held while bytes move, so a status call never waits
+    for a store. Slots that a caller names are read and written without further
+    coordination: they are the caller's while the call runs.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        metadata: EngineMetadata,
+        kv_cache: PagedKVCache,
+        storage: StorageManager,
+    ) -> None:
+        self.config = config
+        self.metadata = metadata
+        self.kv_cache = kv_cache
+        self.storage = storage
+        self._keys = ChunkKeyMaker(metadata)
+        self._chunk_size = metadata.chunk_size
+        self._slot_logging = False
+        self._counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
+        self._counting = threading.Lock()
+
+    @classmethod
+    def build(cls, config: EngineConfig, metadata: EngineMetadata) -> "CacheEngine":
+        """A cache engine with a paged KV cache and storage of its own, as the
+        configuration says. Raises ConfigError naming the key."""
+        kv_cache = PagedKVCache(spec_of(config), device_of(config))
+        return cls(config, metadata, kv_cache, build_storage(config, kv_cache))
+
+    def store(
+        self,
+        tokens: Tokens,
+        runs: Sequence[SlotRun],
+        request_id: str,
+        phase: Phase = Phase.PREFILL,
+    ) -> StoreResult:
+        """Copy the KV of `tokens`, which lies at the slots of `runs`, into storage.
+
+        Stores whole chunks that are not stored yet, and a last partial chunk if
+        save_unfull_chunk. Stops at the first chunk that is not admitted, because
+        chunks after a gap cannot be retrieved. Raises InvalidTokens,
+        SlotCountMismatch and SlotOutOfBounds before anything moves.
+        """
+        array = self._check(tokens, runs)
+        num_stored = 0
+        if phase is Phase.PREFILL or self.config.save_decode_cache:
+            num_stored = self._store(array, runs)
+        self._count(store_requests=1, stored_tokens=num_stored)
+        self._log_slots("store", request_id, array.size, runs)
+        return StoreResult(array.size, num_stored)
+
+    def retrieve(self, tokens: Tokens, runs: Sequence[SlotRun], request_id: str) -> RetrieveResult:
+        """Copy the KV of the longest stored prefix of `tokens` to the first slots of
+        `runs`: whole chunks, and the last partial one if save_unfull_chunk. A
+        prefix shorter than min_retrieve_tokens is left alone. Raises as store
+        does.
+        """
+        array = self._check(tokens, runs)
+        num_retrieved = self._retrieve(array, runs)
+        self._count(
+            retrieve_requests=1, requested_tokens=array.size, retrieved_tokens=num_retrieved
+        )
+        self._log_slots("retrieve", request_id, array.size, runs)
+        return RetrieveResult(array.size, num_retrieved)
+
+    def lookup(self, tokens: Tokens) -> int:
+        """How many leading tokens are stored; changes nothing."""
+        array = as_token_array(tokens)
+        hits = self.storage.local_cpu.count_prefix(self._storable_keys(array))
+        return min(hits * self._chunk_size, array.size)
+
+    def store_mock(self, tokens: TokenRange, request_id: str = _MOCK_REQUEST) -> StoreResult:
+        """Store slots 0 … n-1 under the tokens start … end-1. Raises TooManyTokens."""
+        array, runs = self._mock(tokens)
+        return self.store(array, runs, request_id)
+
+    def retrieve_mock(self, tokens: TokenRange, request_id: str = _MOCK_REQUEST) -> RetrieveResult:
+        """Retrieve the tokens start … end-1 to slots 0 … n-1. Raises TooManyTokens."""
+        array, runs = self._mock(tokens)
+        return self.retrieve(array, runs, request_id)
+
+    def clear(self, locations: Sequence[str] = ()) -> dict[str, int]:
+        """Remove all chunks of the named backends, or of all if none is named, frozen
+        or not; chunks removed by backend. Raises UnknownBackend."""
+        return self.storage.clear(locations)
+
+    def freeze(self) -> None:
+        """From the return of this call on storage does not change: no admission, not
+        even of a store in flight, no eviction, no reordering."""
+        self.storage.freeze()
+
+    def unfreeze(self) -> None:
+        self.storage.unfreeze()
+
+    @property
+    def frozen(self) -> bool:
+        return self.storage.frozen
+
+    def enable_hot_cache(self) -> None:
+        """Let LocalCPUBackend take chunks; it starts empty."""
+        self.storage.local_cpu.enable_hot_cache()
+
+    def disable_hot_cache(self) -> None:
+        """Clear LocalCPUBackend and stop writing to it."""
+        self.storage.local_cpu.disable_hot_cache()
+
+    @property
+    def hot_cache_enabled(self) -> bool:
+        return self.storage.local_cpu.hot_cache_enabled
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """Names of the storage backends, in the order in which they are read."""
+        return tuple(self.storage.backends)
+
+    def checksums(self, runs: Sequence[SlotRun], chunk_size: int) -> list[str]:
+        """MD5 of the paged KV at the slots, a chunk at a time, layers combined.
+        Raises SlotOutOfBounds."""
+        return self.kv_cache.checksums(runs, chunk_size)
+
+    def layerwise_checksums(self, runs: Sequence[SlotRun], chunk_size: int) -> dict[str, list[str]]:
+        """MD5 of the paged KV at the slots, a chunk at a time, by layer. Raises
+        SlotOutOfBounds."""
+        return self.kv_cache.layerwise_checksums(runs, chunk_size)
+
+    def kvcache_info(self) -> dict[str, dict[str, object]]:
+        """Shape, dtype and device of the paged KV cache's layers, by name."""
+        return self.kv_cache.info()
+
+    @property
+    def slot_logging(self) -> bool:
+        """Whether every store and retrieve logs its slots."""
+        return self._slot_logging
+
+    def enable_slot_logging(self) -> None:
+        self._slot_logging = True
+
+    def disable_slot_logging(self) -> None:
+        self._slot_logging = False
+
+    def usage(self) -> dict[str, BackendUsage]:
+        """Memory and chunks by backend."""
+        return self.storage.usage()
+
+    def counters(self) -> dict[str, int]:
+        """What was done since the start; the names never change."""
+        with self._counting:
+            counted = dict(self._counters)
+        return {**counted, "evicted_chunks": self.storage.local_cpu.evicted_chunks}
+
+    def close(self) -> None:
+        """Drop all chunks and take no more; calls in flight end on their own."""
+        self.storage.local_cpu.disable_hot_cache()
+
+    def _check(self, tokens: Tokens, runs: Sequence[SlotRun]) -> TokenArray:
+        array = as_token_array(tokens)
+        if count_slots(runs) != array.size:
+            raise SlotCountMismatch(array.size, count_slots(runs))
+        self.kv_cache.check_slots(runs)
+        return array
+
+    def _mock(self, tokens: TokenRange) -> tuple[TokenArray, list[SlotRun]]:
+        num_tokens = tokens.end - tokens.start
+        if num_tokens > self.kv_cache.num_slots:
+            raise TooManyTokens(num_tokens, self.kv_cache.num_slots)
+        return (
+            np.arange(tokens.start, tokens.end, dtype=np.int64),
+            [SlotRun(0, num_tokens - 1)],
+        )
+
+    def _storable_keys(self, tokens: TokenArray) -> list[ChunkKey]:
+        if not self.config.save_unfull_chunk:
+            tokens = tokens[: tokens.size - tokens.size % self._chunk_size]
+        return self._keys.make(tokens)
+
+    def _store(self, tokens: TokenArray, runs: Sequence[SlotRun]) -> int:
+        local_cpu = self.storage.local_cpu
+        num_stored = 0
+        # Pinned until the end, so that a request longer than the pool keeps its
+        # beginning instead of evicting it.
+        held: list[StoredChunk] = []
+        try:
+            parts = split_runs(runs, self._chunk_size)
+            for key, part in zip(self._storable_keys(tokens), parts, strict=False):
+                admission = local_cpu.prepare_store(key, count_slots(part))
+                if isinstance(admission, Reservation):
+                    reservation = admission
+                    admission = self._fill(reservation, part)
+                    if isinstance(admission, StoredChunk):
+                        num_stored += _newly_stored(reservation, admission)
+                if isinstance(admission, Refusal):
+                    self._count(**{f"stores_stopped_{admission.value}": 1})
+                    break
+                held.append(admission)
+            local_cpu.touch(held)
+        finally:
+            local_cpu.release(held)
+        return num_stored
+
+    def _fill(self, reservation: Reservation, runs: Sequence[SlotRun]) -> StoredChunk | Refusal:
+        local_cpu = self.storage.local_cpu
+        try:
+            self.kv_cache.gather(runs, reservation.chunk)
+            return local_cpu.complete_store(reservation)
+        finally:
+            local_cpu.abort_store(reservation)
+
+    def _retrieve(self, tokens: TokenArray, runs: Sequence[SlotRun]) -> int:
+        local_cpu = self.storage.local_cpu
+        pinned = local_cpu.prepare_retrieve(self._storable_keys(tokens))
+        try:
+            num_cached = sum(stored.num_tokens for stored in pinned)
+            if num_cached < self.config.min_retrieve_tokens:
+                return 0
+            for stored, part in zip(pinned, split_runs(runs, self._chunk_size), strict=False):
+                self.kv_cache.scatter(stored.chunk, part)
+            local_cpu.touch(pinned)
+            return num_cached
+        finally:
+            local_cpu.release(pinned)
+
+    def _count(self, **increments: int) -> None:
+        with self._counting:
+            self._counters.update(increments)
+
+    def _log_slots(
+        self, direction: str, request_id: str, num_tokens: int, runs: Sequence[SlotRun]
+    ) -> None:
+        if not self._slot_logging:
+            return
+        line = {
+            "event": "kvcache_slots",
+            "request_id": request_id,
+            "direction": direction,
+            "num_tokens": num_tokens,
+            "slots": compress_slots(runs),
+        }
+        logger.info(json.dumps(line))
+
+
+_COUNTERS = tuple(
+    chain(
+        ("store_requests", "stored_tokens"),
+        ("retrieve_requests", "requested_tokens", "retrieved_tokens"),
+        (f"stores_stopped_{refusal.value}" for refusal in Refusal),
+    )
+)
+
+
+def _newly_stored(reservation: Reservation, stored: StoredChunk) -> int:
+    """Tokens that this call added: none if another call stored the chunk first."""
+    return stored.num_tokens if stored.chunk is reservation.chunk else 0
+
+
+def device_of(config: EngineConfig) -> torch.device:
+    """The device that the paged KV cache lies on. Raises ConfigError if it is not
+    there."""
+    has_cuda = torch.cuda.is_available()
+    if config.device == "cuda" and not has_cuda:
+        raise ConfigError("'device' is cuda, but torch finds no CUDA device; use cpu or auto.")
+    if config.device == "auto":
+        return torch.device("cuda" if has_cuda else "cpu")
+    return torch.device(config.device)
+
+
+def spec_of(config: EngineConfig) -> KVCacheSpec:
+    """The shape of the paged KV cache that the configuration describes."""
+    return KVCacheSpec(
+        num_layers=config.num_layers,
+        num_kv_heads=config.num_kv_heads,
+        head_size=config.head_size,
+        dtype=getattr(torch, config.kv_dtype),
+        block_size=config.block_size,
+        num_blocks=config.num_blocks,
+        use_mla=config.use_mla,
+    )
+
+
+def build_storage(config: EngineConfig, kv_cache: PagedKVCache) -> StorageManager:
+    """Storage for chunks of `kv_cache`. Raises ConfigError if max_local_cpu_size
+    does not hold one chunk."""
+    slot_bytes = config.chunk_size * kv_cache.spec.bytes_per_token
+    num_slots = int(config.max_local_cpu_size * _GIB) // slot_bytes
+    if num_slots == 0:
+        raise ConfigError(
+            f"'max_local_cpu_size' is {config.max_local_cpu_size} GiB, but one chunk takes "
+            f"{slot_bytes / _GIB:.6f} GiB; raise it or lower 'chunk_size'."
+        )
+    pool = MemoryPool(allocate_memory(num_slots, slot_bytes, kv_cache.device))
+    local_cpu = LocalCPUBackend(pool, kv_cache.spec, POLICIES[config.cache_policy]())
+    if not config.local_cpu:
+        local_cpu.disable_hot_cache()
+    return StorageManager(local_cpu)
