@@ -33,10 +33,15 @@ def redact(value: object, depth: int = _MAX_DEPTH) -> object:
         return _LEFT_OUT
     if isinstance(value, Mapping):
         return {
-            _redact_text(str(key)): _hide(item) if _is_secret(str(key)) else redact(item, depth - 1)
+            _redact_text(str(key)): redact_named(str(key), item, depth - 1)
             for key, item in value.items()
         }
     return [redact(item, depth - 1) for item in value]
+
+
+def redact_named(name: str, value: object, depth: int = _MAX_DEPTH) -> object:
+    """`value` redacted, knowing under which name it stands."""
+    return _hide(value) if _is_secret(name) else redact(value, depth)
 
 
 def _redact_text(text: str) -> str:

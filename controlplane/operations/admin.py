@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
 
 from controlplane.operations.models import Operation, OperationTarget
 from controlplane.rest.admin import ReadOnlyModelAdmin
@@ -23,11 +25,11 @@ class TargetInline(_Inline):
     extra = 0
     can_delete = False
 
-    def has_add_permission(self, request: object, obj: object) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Nobody may."""
         return False
 
-    def has_view_permission(self, request: object, obj: object = None) -> bool:
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Whoever may see the operation."""
         return True
 

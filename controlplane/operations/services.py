@@ -14,8 +14,9 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from django.db import DatabaseError, transaction
 from django.utils import timezone
@@ -24,7 +25,7 @@ from controlplane import forwarding
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor
 from controlplane.audit.models import Stage
-from controlplane.audit.redaction import redact
+from controlplane.audit.redaction import redact, redact_named
 from controlplane.fleet.models import Agent
 from controlplane.forwarding import AgentAnswer, AgentFailure, StateAfter
 from controlplane.operations import events
@@ -114,7 +115,9 @@ def perform(
         raise ValueError("perform() takes an endpoint that changes something, and targets")
     parameters = parse_query(query.encode())
     read_parameters(endpoint, parameters)
-    operation, rows = _record_request(endpoint, targets, query, body, actor, reason, request_id)
+    operation, rows = _record_request(
+        endpoint, targets, parameters, body, actor, reason, request_id
+    )
     started = time.perf_counter()
     results = forwarding.send_all(
         targets, endpoint, query=query, body=body, request_id=request_id, timeout=timeout
@@ -131,17 +134,18 @@ def perform(
 def _record_request(
     endpoint: Endpoint,
     targets: Sequence[Agent],
-    query: str,
+    parameters: Mapping[str, Sequence[str]],
     body: bytes | None,
     actor: Actor,
     reason: str,
     request_id: str,
 ) -> tuple[Operation, list[OperationTarget]]:
     document = redact(_document(body))
+    shown = {name: redact_named(name, list(given)) for name, given in parameters.items()}
     operation = Operation(
         action=endpoint.action or "",
         endpoint=endpoint.operation_id,
-        query=str(redact(query)),
+        query=urlencode(shown, doseq=True, safe="*,:/[]"),
         body=document,
         actor_kind=actor.kind,
         actor_name=actor.name,
@@ -173,7 +177,7 @@ def _record_request(
                 request={
                     "method": endpoint.method,
                     "path": endpoint.path,
-                    "query": parse_query(query.encode()),
+                    "query": shown,
                     "body": document,
                     "agents": [agent.name for agent in targets],
                 },

@@ -1,0 +1,53 @@
+"""What holds for every test."""
+
+import ipaddress
+import socket
+from typing import Any
+
+import pytest
+
+
+class OutsideConnection(AssertionError):
+    """A test tried to leave this machine."""
+
+
+def _is_inside(address: Any) -> bool:
+    if not isinstance(address, tuple):
+        return True
+    host = address[0]
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_leaves_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections go to loopback addresses and Unix sockets, nowhere else."""
+
+    def guarded(name: str) -> None:
+        connect = getattr(socket.socket, name)
+
+        def guard(self: socket.socket, address: Any) -> Any:
+            if not _is_inside(address):
+                raise OutsideConnection(f"a test tried to connect to {address!r}")
+            return connect(self, address)
+
+        monkeypatch.setattr(socket.socket, name, guard)
+
+    guarded("connect")
+    guarded("connect_ex")
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Test on a database file, as in production: an SQLite database in memory
+    has other locks, under which no two writers can be tried."""
+    from django.conf import settings
+
+    default = settings.DATABASES["default"]
+    if default["ENGINE"] == "django.db.backends.sqlite3":
+        name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        default["TEST"] = {**default.get("TEST", {}), "NAME": name}
