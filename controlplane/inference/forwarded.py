@@ -22,6 +22,7 @@ from controlplane.inference.negotiation import PassThroughNegotiation
 from controlplane.inference.reason import reason_of
 from controlplane.inference.schema import EndpointSchema
 from controlplane.inference.targets import AGENT_PARAMETER, choose_agent
+from controlplane.middleware import request_id_of
 from controlplane.operations.services import perform
 from engine import contract
 from engine.contract import Endpoint
@@ -94,7 +95,7 @@ class ForwardedViewSet(ViewSet):
             timeout=settings.KVPLANE_AGENT_TIMEOUT,
         )
         return _hand_on(
-            request, performed.only_answer(), {OPERATION_HEADER: str(performed.operation.pk)}
+            request, performed.answer(), {OPERATION_HEADER: str(performed.operation.pk)}
         )
 
 

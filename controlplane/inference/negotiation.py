@@ -1,6 +1,6 @@
 """Who gets HTML, and who gets the agent's bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -13,15 +13,15 @@ class PassThroughNegotiation(BaseContentNegotiation):
     everyone else: an agent does not look at `Accept` either, so neither a 406
     nor a change of format may come between it and its clients."""
 
-    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser:
-        return parsers[0]
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
+        return next(iter(parsers))
 
     def select_renderer(
         self,
         request: Request,
-        renderers: Sequence[BaseRenderer],
+        renderers: Iterable[BaseRenderer],
         format_suffix: str | None = None,
     ) -> tuple[BaseRenderer, str]:
-        plain, browsable = renderers[0], renderers[-1]
+        plain, browsable = renderers
         chosen = browsable if "text/html" in request.META.get("HTTP_ACCEPT", "") else plain
         return chosen, str(chosen.media_type)

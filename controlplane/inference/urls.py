@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import groupby
+from typing import Any
 
 from django.urls import URLPattern, path
 
@@ -33,13 +34,16 @@ def _routes() -> Iterator[URLPattern]:
     for route, grouped in groupby(by_path, key=lambda endpoint: endpoint.path):
         endpoints: dict[str, Endpoint] = {entry.method.lower(): entry for entry in grouped}
         viewset = _VIEWSETS[next(iter(endpoints.values())).group]
-        view = viewset.as_view(
-            {method: entry.operation_id for method, entry in endpoints.items()},
-            endpoints=endpoints,
-            name=route,
-        )
-        yield path(route.removeprefix("/"), view, name=f"default:{route}")
-        yield path(f"agents/<str:agent_name>{route}", view, name=f"agent:{route}")
+        actions: dict[str, Any] = {
+            method: entry.operation_id for method, entry in endpoints.items()
+        }
+        view = viewset.as_view(actions, endpoints=endpoints, name=route)
+        # A trailing slash answers the same, but is not another endpoint.
+        slashed = viewset.as_view(actions, endpoints=endpoints, name=route, schema=None)
+        for scope, prefix in (("default", "/"), ("agent", "/agents/<str:agent_name>/")):
+            full = prefix.removeprefix("/") + route.removeprefix("/")
+            yield path(full, view, name=f"{scope}{route}")
+            yield path(f"{full}/", slashed)
 
 
 urlpatterns = list(_routes())

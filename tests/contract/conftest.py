@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.processes import clean_environment, free_ports, manage, running
+from tests.support.controlplane import prepare, register, serve_command
+from tests.support.processes import clean_environment, free_ports, running
 
 AGENT_TOKEN = "agent-token-for-the-contract-tests"
 INSTANCE = "contract"
@@ -74,10 +75,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         KVPLANE_LMCACHE_INSTANCE_ID=INSTANCE,
     )
     environment = clean_environment(KVPLANE_DATA_DIR=str(directory / "data"))
-    manage(environment, "migrate", "--verbosity", "0")
-    token = manage(
-        environment, "create_token", "--username", "contract", "--role", "operator"
-    ).strip()
+    token = prepare(environment, "contract", "operator")
     with (
         running(
             [sys.executable, "-m", "engine"],
@@ -86,20 +84,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             [f"{scheduler_url}/health", f"{worker_url}/health"],
         ),
         running(
-            [
-                *(sys.executable, "-m", "uvicorn", "controlplane.asgi:application"),
-                *("--port", str(port + 2), "--log-level", "warning"),
-            ],
+            serve_command(port + 2),
             environment,
             directory / "controlplane.log",
             [f"{controlplane_url}/health"],
         ),
     ):
-        for role, url in (("scheduler", scheduler_url), ("worker", worker_url)):
-            manage(
-                {**environment, "KVPLANE_AGENT_TOKEN": AGENT_TOKEN},
-                *("register_agent", role, url, "--engine", INSTANCE, "--role", role),
-                *(["--worker-id", "0"] if role == "worker" else []),
+        for name, url, worker_id in (("scheduler", scheduler_url, None), ("worker", worker_url, 0)):
+            register(
+                environment, name, url, engine=INSTANCE, worker_id=worker_id, token=AGENT_TOKEN
             )
         yield Stack(scheduler_url, worker_url, controlplane_url, environment, token)
 

@@ -88,12 +88,13 @@ def running(
             process.wait()
 
 
-def manage(environment: Mapping[str, str], *arguments: str) -> str:
-    """Run a management command; its standard output."""
+def manage(environment: Mapping[str, str], *arguments: str, given: str = "") -> str:
+    """Run a management command with `given` on its standard input; its output."""
     finished = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
         env=dict(environment),
+        input=given,
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,0 +1,33 @@
+"""`python -m benchmarks [NAME …]`: all benchmarks, or those named."""
+
+import sys
+from collections.abc import Callable, Iterator
+
+from benchmarks import change, read, responsiveness, transfer
+from benchmarks.report import Result
+
+BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
+    "read": read.measure,
+    "change": change.measure,
+    "transfer": transfer.measure,
+    "responsiveness": responsiveness.measure,
+}
+
+
+def main(names: list[str]) -> int:
+    """Run and print; exit code 1 if a mark was missed, 2 for an unknown name."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"unknown: {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    reached = True
+    for name in names or BENCHMARKS:
+        print(name)
+        for result in BENCHMARKS[name]():
+            print(f"  {result.line()}", flush=True)
+            reached = reached and result.reached
+    return 0 if reached else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
