@@ -53,7 +53,7 @@ class IssuedToken:
 
 # Written out because every request runs it: making this SQL from a query set
 # takes four times as long as running it (0.35 ms against 0.09 ms).
-_FIND_TOKEN = """
+_SELECT_WITH_OWNER = """
 SELECT token.*, owner.username AS owner_username, owner.role AS owner_role,
        owner.is_active AS owner_is_active, owner.is_superuser AS owner_is_superuser
 FROM accounts_apitoken token JOIN accounts_user owner ON owner.id = token.user_id
@@ -65,16 +65,17 @@ _OWNER_FIELDS = ("id", "username", "role", "is_active", "is_superuser")
 def find_usable_token(plaintext: str) -> ApiToken | None:
     """The token with its user, in one query; None if there is no such token or
     it may not be used any more. The user's other fields load when asked for."""
-    for token in ApiToken.objects.raw(_FIND_TOKEN, [digest_of(plaintext)]):
+    for token in ApiToken.objects.raw(_SELECT_WITH_OWNER, [digest_of(plaintext)]):
+        row = vars(token)
         token.user = User.from_db(
             token._state.db,
             _OWNER_FIELDS,
             (
                 token.user_id,
-                token.owner_username,
-                token.owner_role,
-                bool(token.owner_is_active),
-                bool(token.owner_is_superuser),
+                row["owner_username"],
+                row["owner_role"],
+                bool(row["owner_is_active"]),
+                bool(row["owner_is_superuser"]),
             ),
         )
         return token if token.is_usable else None

@@ -11,6 +11,7 @@ from controlplane.audit.actors import Actor
 from controlplane.audit.limiter import DenialLimiter
 from controlplane.audit.models import AuditEntry, Stage
 from controlplane.audit.redaction import redact
+from controlplane.rows import insert_row
 
 logger = logging.getLogger(__name__)
 _denials = DenialLimiter(per_key=10, window_s=60.0, keys=1024)
@@ -55,7 +56,7 @@ def record(
         status=status,
         duration_ms=duration_ms,
     )
-    entry.save(force_insert=True)
+    insert_row(entry)
     return entry
 
 

@@ -30,11 +30,13 @@ from controlplane.fleet.models import Agent
 from controlplane.forwarding import AgentAnswer, AgentFailure, StateAfter
 from controlplane.operations import events
 from controlplane.operations.models import Operation, OperationTarget, State
+from controlplane.rows import insert_row, update_row
 from engine.contract import ContractError, Endpoint, parse_query, read_parameters
 
 logger = logging.getLogger(__name__)
 MAX_REASON = 500
 _MAX_STORED_BYTES = 64 << 10
+_OUTCOME_FIELDS = ("state", "status", "answer", "error", "duration_ms")
 
 
 class NotRecorded(ContractError):
@@ -164,8 +166,9 @@ def _record_request(
         # Durable: a call to an agent must never happen inside a transaction
         # that may still be rolled back.
         with transaction.atomic(durable=True):
-            operation.save(force_insert=True)
-            OperationTarget.objects.bulk_create(rows)
+            insert_row(operation)
+            for row in rows:
+                insert_row(row)
             audit.record(
                 stage=Stage.REQUESTED,
                 action=operation.action,
@@ -201,10 +204,9 @@ def _record_outcomes(
         _fill(row, outcome)
     try:
         with transaction.atomic(durable=True):
-            Operation.objects.filter(pk=operation.pk).update(
-                state=operation.state, finished_at=operation.finished_at
-            )
-            _save_targets(rows)
+            update_row(operation, ("state", "finished_at"))
+            for row in rows:
+                update_row(row, _OUTCOME_FIELDS)
             audit.record(
                 stage=Stage.COMPLETED,
                 action=operation.action,
@@ -223,19 +225,6 @@ def _record_outcomes(
         operation.state, operation.finished_at = State.RUNNING, None
         logger.exception("the outcome of operation %s could not be recorded", operation.pk)
         raise OutcomeNotRecorded(operation.pk, outcomes) from error
-
-
-_OUTCOME_FIELDS = ("state", "status", "answer", "error", "duration_ms")
-
-
-def _save_targets(rows: Sequence[OperationTarget]) -> None:
-    if len(rows) == 1:
-        row = rows[0]
-        OperationTarget.objects.filter(pk=row.pk).update(
-            **{name: getattr(row, name) for name in _OUTCOME_FIELDS}
-        )
-    else:
-        OperationTarget.objects.bulk_update(rows, _OUTCOME_FIELDS)
 
 
 def _fill(row: OperationTarget, outcome: Outcome) -> None:
