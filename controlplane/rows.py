@@ -9,12 +9,12 @@ and no parents, and no model that is written here has any.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.db import connections, router
 from django.db.models import AutoField, Field, Model
 
-AnyField = Field[Any, Any]
+AnyField: TypeAlias = "Field[Any, Any]"
 
 
 def insert_row(row: Model) -> None:
