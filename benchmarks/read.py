@@ -17,16 +17,15 @@ def measure() -> Iterator[Result]:
         ours = f"{stack.controlplane_url}/agents/{AGENT}/freeze/status"
         bare = f"{stack.proxy_url}/freeze/status"
         for connections in (1, 16):
-            pairs: list[tuple[Load, Load]] = []
             generate(ours, stack.headers, 200, connections)
             generate(bare, {}, 200, connections)
-            for _ in range(ROUNDS):
-                pairs.append(
-                    (
-                        generate(ours, stack.headers, REQUESTS, connections),
-                        generate(bare, {}, REQUESTS, connections),
-                    )
+            pairs: list[tuple[Load, Load]] = [
+                (
+                    generate(ours, stack.headers, REQUESTS, connections),
+                    generate(bare, {}, REQUESTS, connections),
                 )
+                for _ in range(ROUNDS)
+            ]
             print(
                 f"  {connections:>2} connections: control plane "
                 f"{median(a.rate for a, _ in pairs):5.0f}/s, proxy "

@@ -24,9 +24,11 @@ ENDS_A_STORE = ("clear_cache", "enable_freeze", "disable_hot_cache")
 def measure() -> Iterator[Result]:
     """Ask every other endpoint in turn, over and over, while stores run."""
     settings = {f"KVPLANE_{name.upper()}": str(value) for name, value in SHAPE.items()}
-    with tempfile.TemporaryDirectory() as directory:
-        with agent_process(Path(directory), free_ports(2), **settings) as url:
-            latencies = sorted(_latencies_during_stores(url))
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        agent_process(Path(directory), free_ports(2), **settings) as url,
+    ):
+        latencies = sorted(_latencies_during_stores(url))
     worst_seconds, worst_path = latencies[-1]
     p99 = latencies[int(len(latencies) * 0.99)][0]
     print(

@@ -1,0 +1,188 @@
+"""Which agent a documented path is forwarded to, and who may ask."""
+
+import httpx
+import pytest
+
+from controlplane.audit.models import AuditEntry
+from controlplane.operations.models import Operation
+from engine.contract import Role
+
+pytestmark = pytest.mark.django_db
+
+
+def hosts(agents) -> list[str]:
+    return [str(request.url.host) for request in agents.requests]
+
+
+def test_default_target__one_agent_has_the_component__is_asked(
+    viewer_api, make_agent, agents
+) -> None:
+    make_agent("scheduler", Role.SCHEDULER, "http://10.0.0.1:6999")
+    make_agent("worker", Role.WORKER, "http://10.0.0.2:7000")
+    assert viewer_api.get("/freeze/status").status_code == 200
+    assert hosts(agents) == ["10.0.0.2"]
+
+
+def test_default_target__several_have_the_component__409_with_candidates(
+    viewer_api, make_agent, agents
+) -> None:
+    make_agent("a", url="http://10.0.0.1:7000")
+    make_agent("b", url="http://10.0.0.2:7000")
+    answer = viewer_api.get("/freeze/status")
+    assert answer.status_code == 409
+    assert answer.json()["candidates"] == ["a", "b"]
+    assert agents.requests == []
+
+
+def test_default_target__no_agent__409_says_how_to_register(viewer_api, agents) -> None:
+    answer = viewer_api.get("/freeze/status")
+    assert (answer.status_code, answer.json()["candidates"]) == (409, [])
+    assert "register" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/agents/b/conf", {}),
+        ("/conf?agent=b", {}),
+        ("/conf", {"x-kvplane-agent": "b"}),
+        ("/agents/b/conf?agent=a", {"x-kvplane-agent": "a"}),
+        ("/conf?agent=b", {"x-kvplane-agent": "a"}),
+    ],
+)
+def test_target__named__path_before_parameter_before_header(
+    viewer_api, make_agent, agents, path, headers
+) -> None:
+    make_agent("a", url="http://10.0.0.1:7000")
+    make_agent("b", url="http://10.0.0.2:7000")
+    assert viewer_api.get(path, headers=headers).status_code == 200
+    assert hosts(agents) == ["10.0.0.2"]
+
+
+def test_target__unknown_name__404(viewer_api, agents) -> None:
+    answer = viewer_api.get("/agents/nobody/conf")
+    assert answer.status_code == 404
+    assert "nobody" in answer.json()["message"]
+
+
+def test_forwarding__read__passes_query_and_credentials_of_the_agent(
+    viewer_api, make_agent, agents
+) -> None:
+    make_agent(token="agent-secret-9")
+    viewer_api.get("/conf?names=a,b&agent=worker-0", headers={"x-request-id": "trace-7"})
+    (request,) = agents.requests
+    assert dict(request.url.params) == {"names": "a,b"}
+    assert request.headers["authorization"] == "Bearer agent-secret-9"
+    assert request.headers["x-request-id"] == "trace-7"
+
+
+def test_forwarding__change__body_arrives_as_it_was_sent(operator_api, make_agent, agents) -> None:
+    make_agent()
+    raw = b'{ "min_retrieve_tokens" : 512 }'
+    agents.respond = lambda request: httpx.Response(200, json={"updated": {}})
+    answer = operator_api.post("/conf", data=raw, content_type="application/json")
+    assert answer.status_code == 200
+    assert agents.requests[0].content == raw
+
+
+def test_forwarding__error_answer_of_the_agent__comes_back_unchanged(
+    operator_api, make_agent, agents
+) -> None:
+    make_agent()
+    document = {"updated": {"a": 1}, "errors": {"b": "Unknown config"}}
+    agents.respond = lambda request: httpx.Response(400, json=document)
+    answer = operator_api.post("/conf", data=b'{"a": 1, "b": 2}', content_type="application/json")
+    assert (answer.status_code, answer.json()) == (400, document)
+
+
+def test_change__performed__names_the_operation_and_keeps_the_reason(
+    operator_api, make_agent, agents
+) -> None:
+    make_agent()
+    answer = operator_api.put(
+        "/freeze/enable", headers={"x-kvplane-reason": "Prüfung".encode().decode("latin-1")}
+    )
+    operation = Operation.objects.get(pk=answer.headers["X-KVPlane-Operation"])
+    assert (operation.action, operation.reason) == ("freeze.enable", "Prüfung")
+    entries = AuditEntry.objects.filter(operation_id=operation.pk)
+    assert {entry.stage for entry in entries} == {"requested", "completed"}
+
+
+@pytest.mark.parametrize("reason", ["x" * 501, "a\x07b", "\xff\xfe"])
+def test_change__unusable_reason__400_and_nothing_is_sent(
+    operator_api, make_agent, agents, reason
+) -> None:
+    make_agent()
+    answer = operator_api.put("/freeze/enable", headers={"x-kvplane-reason": reason})
+    assert answer.status_code == 400
+    assert "X-KVPlane-Reason" in answer.json()["message"]
+    assert (agents.requests, Operation.objects.count()) == ([], 0)
+
+
+def test_change__invalid_parameter__400_before_anything_is_recorded_or_sent(
+    operator_api, make_agent, agents
+) -> None:
+    make_agent()
+    answer = operator_api.post("/cache/store?tokens_mock=9,3")
+    assert answer.status_code == 400
+    assert (agents.requests, Operation.objects.count()) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("put", "/freeze/enable"),
+        ("post", "/conf"),
+        ("delete", "/cache/clear"),
+        ("post", "/cache/store?tokens_mock=0,16"),
+        ("post", "/cache/kvcache/record_slot?enabled=true"),
+    ],
+)
+def test_change__viewer__403_and_nothing_is_sent(
+    viewer_api, make_agent, agents, method, path
+) -> None:
+    make_agent()
+    body = {"data": b"{}", "content_type": "application/json"} if path == "/conf" else {}
+    assert getattr(viewer_api, method)(path, **body).status_code == 403
+    assert agents.requests == []
+
+
+def test_record_slot__viewer_only_asks__is_a_read(viewer_api, make_agent, agents) -> None:
+    make_agent()
+    assert viewer_api.post("/cache/kvcache/record_slot").status_code == 200
+    assert Operation.objects.count() == 0
+
+
+def test_read__agent_refuses_the_connection__502_naming_it(viewer_api, make_agent, agents) -> None:
+    make_agent()
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("Connection refused")
+
+    agents.respond = refuse
+    answer = viewer_api.get("/conf")
+    assert answer.status_code == 502
+    assert answer.json()["agent"] == "worker-0"
+
+
+def test_change__agent_too_slow__504_with_unknown_state_and_operation(
+    operator_api, make_agent, agents
+) -> None:
+    make_agent()
+
+    def too_slow(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("slow")
+
+    agents.respond = too_slow
+    answer = operator_api.put("/freeze/enable")
+    assert (answer.status_code, answer.json()["state"]) == (504, "unknown")
+    assert Operation.objects.get(pk=answer.json()["operation"]).state == "unknown"
+
+
+def test_read__authenticated__two_queries(
+    viewer_api, make_agent, agents, django_assert_num_queries
+) -> None:
+    make_agent()
+    viewer_api.get("/freeze/status")
+    with django_assert_num_queries(2):
+        viewer_api.get("/agents/worker-0/freeze/status")
