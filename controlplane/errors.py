@@ -17,6 +17,7 @@ from controlplane.audit.services import record_denial
 from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
+_WHOLE = "non_field_errors"
 _HTML_PATHS = ("/admin/", "/api/auth/")
 
 
@@ -45,9 +46,7 @@ def exception_handler(error: Exception, context: dict[str, object]) -> Response 
 
 
 def _fields_of(error: DjangoValidationError) -> dict[str, list[str]]:
-    return (
-        error.message_dict if hasattr(error, "error_dict") else {"non_field_errors": error.messages}
-    )
+    return error.message_dict if hasattr(error, "error_dict") else {_WHOLE: error.messages}
 
 
 def _from_api_exception(error: exceptions.APIException) -> Response:
@@ -67,19 +66,20 @@ def _from_api_exception(error: exceptions.APIException) -> Response:
 
 
 def _validation_body(detail: object) -> dict[str, object]:
-    fields = detail if isinstance(detail, dict) else {"non_field_errors": detail}
-    name, why = _first_message(fields)
-    shown = why if name == "non_field_errors" else f"'{name}': {why}"
+    fields = detail if isinstance(detail, dict) else {_WHOLE: detail}
+    path, why = _first_message(fields, ())
+    named = [name for name in path if name != _WHOLE]
+    shown = f"'{'.'.join(named)}': {why}" if named else why
     return {"error": "Invalid request", "message": shown, "fields": fields}
 
 
-def _first_message(detail: object, name: str = "non_field_errors") -> tuple[str, str]:
+def _first_message(detail: object, path: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     if isinstance(detail, dict) and detail:
         key, value = next(iter(detail.items()))
-        return _first_message(value, str(key))
+        return _first_message(value, (*path, str(key)))
     if isinstance(detail, list) and detail:
-        return _first_message(detail[0], name)
-    return name, str(detail)
+        return _first_message(detail[0], path)
+    return path, str(detail)
 
 
 def _record_denial(context: dict[str, object], status: int) -> None:

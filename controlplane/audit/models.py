@@ -76,6 +76,7 @@ class AuditEntry(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        base_manager_name = "objects"
         verbose_name_plural = "audit entries"
 
     def __str__(self) -> str:

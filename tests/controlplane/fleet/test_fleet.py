@@ -1,0 +1,324 @@
+"""Registering, enrolling and finding agents."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from controlplane.audit.models import AuditEntry
+from controlplane.fleet import services, vault
+from controlplane.fleet.models import Agent, EnrolmentToken
+from controlplane.fleet.validation import normalise_url
+from engine.contract import Component, Role
+
+pytestmark = pytest.mark.django_db
+WORKER = {
+    "name": "worker-0",
+    "engine": "engine-a",
+    "role": "worker",
+    "worker_id": 0,
+    "url": "http://10.0.0.7:7000",
+    "token": "hush-hush-1",
+}
+
+
+def post(api: APIClient, changes: dict[str, object]):
+    return api.post("/api/v1/agents/", {**WORKER, **changes}, format="json")
+
+
+def test_agent__registered__is_known_and_its_token_is_not_shown(admin_api):
+    response = post(admin_api, {})
+
+    assert response.status_code == 201
+    assert response.json()["has_token"] is True
+    everything = [
+        response.content.decode(),
+        admin_api.get("/api/v1/agents/").content.decode(),
+        admin_api.get("/api/v1/agents/worker-0/").content.decode(),
+        str(list(AuditEntry.objects.values())),
+        str(list(Agent.objects.values())),
+    ]
+    assert not any("hush" in text for text in everything)
+    assert services.find_agent("worker-0").bearer_token() == "hush-hush-1"
+
+
+def test_agent__registered_again_alike__changes_and_records_nothing(admin_api):
+    post(admin_api, {})
+
+    assert post(admin_api, {}).status_code == 200
+    assert AuditEntry.objects.filter(action__startswith="agent.").count() == 1
+
+
+def test_agent__changed__before_and_after_are_on_record(admin_api):
+    post(admin_api, {})
+    response = admin_api.patch(
+        "/api/v1/agents/worker-0/", {"url": "http://10.0.0.8:7000/"}, format="json"
+    )
+
+    assert response.json()["url"] == "http://10.0.0.8:7000"
+    entry = AuditEntry.objects.get(action="agent.update")
+    assert entry.request["before"]["url"] == "http://10.0.0.7:7000"
+    assert entry.request["after"]["url"] == "http://10.0.0.8:7000"
+    assert services.find_agent("worker-0").bearer_token() == "hush-hush-1"
+
+
+def test_agent__token_emptied__is_removed(admin_api):
+    post(admin_api, {})
+
+    response = admin_api.patch("/api/v1/agents/worker-0/", {"token": ""}, format="json")
+    assert response.json()["has_token"] is False
+    assert AuditEntry.objects.get(action="agent.update").request["token_changed"] is True
+
+
+def test_agent__removed__is_gone_and_history_stays(admin_api):
+    post(admin_api, {})
+
+    assert admin_api.delete("/api/v1/agents/worker-0/").status_code == 204
+    assert admin_api.get("/api/v1/agents/worker-0/").status_code == 404
+    assert AuditEntry.objects.get(action="agent.remove").agent == "worker-0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"name": "a/b"}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "x" * 129}, "name"),
+        ({"engine": "-"}, "engine"),
+        ({"role": "boss"}, "role"),
+        ({"worker_id": None}, "worker_id"),
+        ({"worker_id": -1}, "worker_id"),
+        ({"worker_id": 10**30}, "worker_id"),
+        ({"worker_id": "x"}, "worker_id"),
+        ({"role": "scheduler"}, "worker_id"),
+        ({"url": "http://user:pw@h:1"}, "url"),
+        ({"token": "white space"}, "token"),
+        ({"labels": {"a": 1, "b": {"c": 1}}}, "labels"),
+        ({"labels": [1]}, "labels"),
+        ({"dialect": "klingon"}, "dialect"),
+    ],
+)
+def test_agent__bad_field__is_400_naming_it_and_nothing_is_stored(admin_api, changes, field):
+    response = post(admin_api, changes)
+
+    assert response.status_code == 400, response.content
+    body = response.json()
+    assert body["error"] == "Invalid request"
+    assert field in body["fields"]
+    assert field in body["message"]
+    assert not Agent.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "stored"),
+    [
+        ("http://10.0.0.7:7000", "http://10.0.0.7:7000"),
+        ("HTTPS://Node-3.Example:443/", "https://node-3.example:443"),
+        ("http://[::1]:7000", "http://[::1]:7000"),
+        ("http://localhost", "http://localhost"),
+    ],
+)
+def test_url__root_of_a_server__is_stored_in_normal_form(url, stored):
+    assert normalise_url(url) == stored
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "10.0.0.7:7000",
+        "ftp://h",
+        "file:///etc/passwd",
+        "http://",
+        "http://h/path",
+        "http://h?x=1",
+        "http://h?",
+        "http://h#f",
+        "http://u:p@h",
+        "http://@h",
+        "http://h:0",
+        "http://h:99999",
+        "http://h:x",
+        "http://[::1",
+        "http://169.254.169.254",
+        "http://[fe80::1]",
+        "http://[::ffff:169.254.169.254]",
+        "http://0.0.0.0:7000",
+        "http://224.0.0.1",
+        "http://a b",
+        "http://h\r\nX: y",
+        "http://h\x00",
+        "http://ü.example",
+    ],
+)
+def test_url__anything_else__is_refused(url):
+    with pytest.raises(ValidationError):
+        normalise_url(url)
+
+
+def test_default_agent__exactly_one_has_it__is_that_one(make_agent):
+    make_agent("sched", Role.SCHEDULER)
+    worker = make_agent("worker-0")
+
+    assert services.default_agent(Component.CACHE_ENGINE) == worker
+
+
+@pytest.mark.parametrize("names", [[], ["worker-0", "worker-1"]])
+def test_default_agent__not_exactly_one__is_409_with_the_candidates(make_agent, names):
+    for number, name in enumerate(names):
+        make_agent(name, worker_id=number)
+
+    with pytest.raises(services.NoDefaultAgent) as caught:
+        services.default_agent(Component.CACHE_ENGINE)
+    assert caught.value.status == 409
+    assert caught.value.body()["candidates"] == names
+
+
+def test_find_agent__unknown__is_404():
+    with pytest.raises(services.AgentNotFound) as caught:
+        services.find_agent("nobody")
+    assert caught.value.status == 404
+
+
+def test_token__other_secret_key__is_unreadable_until_the_old_key_is_a_fallback(
+    make_agent, settings
+):
+    make_agent(token="hush")
+    old = settings.SECRET_KEY
+    settings.SECRET_KEY = "another-key-altogether"
+
+    with pytest.raises(vault.UnreadableToken):
+        services.find_agent("worker-0").bearer_token()
+    settings.SECRET_KEY_FALLBACKS = [old]
+    assert services.find_agent("worker-0").bearer_token() == "hush"
+
+
+def test_probe__agent_answers__is_seen(operator_api, make_agent, agents):
+    make_agent()
+    agents.respond = lambda request: httpx.Response(200, json={"boot_id": "b1", "generation": 3})
+
+    response = operator_api.post("/api/v1/agents/worker-0/probe")
+
+    assert response.status_code == 200
+    assert response.json()["boot_id"] == "b1"
+    assert response.json()["last_status"]["generation"] == 3
+    assert response.json()["last_seen_at"] is not None
+
+
+def test_probe__agent_is_gone__is_502_and_not_seen(operator_api, make_agent, agents):
+    make_agent()
+
+    def refuse(request):
+        raise httpx.ConnectError("refused")
+
+    agents.respond = refuse
+    response = operator_api.post("/api/v1/agents/worker-0/probe")
+
+    assert response.status_code == 502
+    assert response.json()["agent"] == "worker-0"
+    assert Agent.objects.get().last_seen_at is None
+
+
+class TestEnrolment:
+    SENT = {
+        "name": "smol-worker-0",
+        "url": "http://10.0.0.7:7000",
+        "role": "worker",
+        "worker_id": 0,
+        "engine": "smol",
+        "instance_id": "smol",
+        "agent_token": "hush-1",
+        "dialect": "kvplane",
+        "boot_id": "b1",
+    }
+
+    @pytest.fixture
+    def token(self, admin_api) -> str:
+        return self.make(admin_api)
+
+    def make(self, admin_api) -> str:
+        response = admin_api.post("/api/v1/enrolment-tokens/", {"name": "rack 1"}, format="json")
+        assert response.status_code == 201
+        return response.json()["token"]
+
+    def enrol(self, token: str, **changes: object):
+        return APIClient().post(
+            "/api/v1/enrol",
+            {**self.SENT, **changes},
+            format="json",
+            HTTP_AUTHORIZATION=f"Bearer {token}",
+        )
+
+    def test_enrol__new_agent__is_known(self, token):
+        response = self.enrol(token)
+
+        assert response.status_code == 201
+        assert "hush" not in response.content.decode()
+        assert services.find_agent("smol-worker-0").bearer_token() == "hush-1"
+        entry = AuditEntry.objects.get(action="agent.register")
+        assert (entry.actor_kind, entry.actor_name) == ("agent", "smol-worker-0")
+        assert token not in str(list(AuditEntry.objects.values()))
+
+    def test_enrol__agent_started_anew__is_updated(self, token):
+        self.enrol(token)
+        response = self.enrol(token, boot_id="b2", url="http://10.0.0.9:7000", agent_token="hush-2")
+
+        assert response.status_code == 200
+        agent = Agent.objects.get()
+        assert (agent.boot_id, agent.url) == ("b2", "http://10.0.0.9:7000")
+        assert agent.bearer_token() == "hush-2"
+
+    def test_enrol__name_of_an_agent_of_another_token__is_not_taken_over(self, token, admin_api):
+        self.enrol(token)
+        response = self.enrol(self.make(admin_api), url="http://6.6.6.6:1")
+
+        assert response.status_code == 409
+        assert Agent.objects.get().url == "http://10.0.0.7:7000"
+
+    def test_enrol__name_of_a_registered_agent__is_not_taken_over(self, token, make_agent):
+        make_agent("smol-worker-0")
+
+        assert self.enrol(token, url="http://6.6.6.6:1").status_code == 409
+        assert Agent.objects.get().url == "http://127.0.0.1:7000"
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"revoked_at": timezone.now()},
+            {"expires_at": timezone.now() - timedelta(seconds=1)},
+            {"digest": "0" * 64},
+        ],
+    )
+    def test_enrol__token_not_good__is_401(self, token, changes):
+        EnrolmentToken.objects.update(**changes)
+        response = self.enrol(token)
+
+        assert response.status_code == 401
+        assert response["WWW-Authenticate"].startswith("Bearer")
+        assert not Agent.objects.exists()
+
+    def test_enrol__api_token__opens_no_door(self, make_user, make_token):
+        from controlplane.accounts.models import UserRole
+
+        assert self.enrol(make_token(make_user(UserRole.ADMIN))).status_code == 401
+
+    def test_enrolment_token__as_api_token__opens_no_door(self, token):
+        api = APIClient()
+        api.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+
+        assert api.get("/api/v1/agents/").status_code == 401
+
+    def test_enrol__too_often__is_429_with_retry_after(self, token):
+        answers = [self.enrol("kvpe_wrong") for _ in range(61)]
+
+        assert answers[-1].status_code == 429
+        assert int(answers[-1]["Retry-After"]) >= 1
+
+    def test_enrol__bad_body__is_400_naming_the_field(self, token):
+        response = self.enrol(token, role="boss")
+
+        assert response.status_code == 400
+        assert "role" in response.json()["fields"]
