@@ -59,27 +59,29 @@ SELECT token.*, owner.username AS owner_username, owner.role AS owner_role,
 FROM accounts_apitoken token JOIN accounts_user owner ON owner.id = token.user_id
 WHERE token.digest = %s
 """
-_OWNER_FIELDS = ("id", "username", "role", "is_active", "is_superuser")
 
 
 def find_usable_token(plaintext: str) -> ApiToken | None:
     """The token with its user, in one query; None if there is no such token or
     it may not be used any more. The user's other fields load when asked for."""
     for token in ApiToken.objects.raw(_SELECT_WITH_OWNER, [digest_of(plaintext)]):
-        row = vars(token)
-        token.user = User.from_db(
-            token._state.db,
-            _OWNER_FIELDS,
-            (
-                token.user_id,
-                row["owner_username"],
-                row["owner_role"],
-                bool(row["owner_is_active"]),
-                bool(row["owner_is_superuser"]),
-            ),
-        )
+        token.user = _owner_of(token)
         return token if token.is_usable else None
     return None
+
+
+def _owner_of(token: ApiToken) -> User:
+    row = vars(token)
+    known = {
+        "id": token.user_id,
+        "username": row["owner_username"],
+        "role": row["owner_role"],
+        "is_active": bool(row["owner_is_active"]),
+        "is_superuser": bool(row["owner_is_superuser"]),
+    }
+    # from_db() takes values in the order of the model's fields, whatever their names.
+    names = [field.attname for field in User._meta.concrete_fields if field.attname in known]
+    return User.from_db(token._state.db, names, [known[name] for name in names])
 
 
 def note_use(token: ApiToken) -> None:
