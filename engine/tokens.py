@@ -102,7 +102,7 @@ def root_hash(model_name: str, chunk_size: int, cache_salt: str = _NO_SALT) -> b
 
 def chunk_hashes(root: bytes, tokens: TokenArray, chunk_size: int) -> list[bytes]:
     """Hashes, 32 bytes each, of all chunks of `tokens`, in order."""
-    written = memoryview(tokens).cast("B") if tokens.size else memoryview(b"")
+    written = tokens.data.cast("B") if tokens.size else memoryview(b"")
     step = chunk_size * tokens.itemsize
     parent = root
     hashes: list[bytes] = []

@@ -62,7 +62,7 @@ def _groups(
         return
     some_plane = next(iter(layers.values()))[0]
     chunks = max(1, _piece_slots(some_plane) // chunk_size)
-    yield from slots.split(min(chunks * chunk_size, slots.numel()))
+    yield from torch.split(slots, min(chunks * chunk_size, slots.numel()))
 
 
 def _layer_digests(
@@ -86,7 +86,7 @@ def _streamed_digest(planes: Sequence[torch.Tensor], slots: torch.Tensor) -> str
     """The digest of one chunk that is longer than a piece."""
     digest = hashlib.md5(usedforsecurity=False)
     for plane in planes:
-        for piece in slots.split(_piece_slots(plane)):
+        for piece in torch.split(slots, _piece_slots(plane)):
             digest.update(_read(plane, piece))
     return digest.hexdigest()
 
@@ -98,4 +98,4 @@ def _read(plane: torch.Tensor, slots: torch.Tensor) -> memoryview:
     rows = plane[index // block_size, index % block_size]
     if rows.dtype is torch.bfloat16:
         rows = rows.to(torch.float32)
-    return memoryview(rows.cpu().numpy().reshape(-1)).cast("B")
+    return rows.cpu().numpy().reshape(-1).data.cast("B")

@@ -56,7 +56,7 @@ class HostTransfer:
                 part = chunk[:, start:end]
                 if span.length == span.num_blocks * block_size:
                     whole = self._blocks[span.first_block : span.first_block + span.num_blocks]
-                    yield part.unflatten(1, (span.num_blocks, block_size)), whole.transpose(0, 1)
+                    yield part.view(len(part), span.num_blocks, block_size, -1), whole.transpose(0, 1)
                 else:
                     slots = slice(span.offset, span.offset + span.length)
                     yield part, self._blocks[span.first_block, :, slots]
@@ -74,7 +74,7 @@ class CudaTransfer:
     def __init__(self, blocks: torch.Tensor) -> None:
         """`blocks` is [blocks, planes, block_size, hidden] on a CUDA device."""
         self._blocks = blocks
-        self._stream = torch.cuda.Stream(blocks.device)
+        self._stream = torch.cuda.Stream(blocks.device)  # type: ignore[no-untyped-call]
 
     def gather(self, runs: Sequence[SlotRun], chunk: torch.Tensor) -> None:
         producer = torch.cuda.current_stream(self._blocks.device)

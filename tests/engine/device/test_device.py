@@ -44,7 +44,11 @@ def expected_chunk(cache: PagedKVCache, slots: list[int]) -> torch.Tensor:
     rows = [
         torch.stack(
             [
-                (layer[slot // size, slot % size] if cache.spec.use_mla else layer[:, slot // size, slot % size])
+                (
+                    layer[slot // size, slot % size]
+                    if cache.spec.use_mla
+                    else layer[:, slot // size, slot % size]
+                )
                 for slot in slots
             ],
             dim=-2 if cache.spec.use_mla else 1,
