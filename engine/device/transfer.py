@@ -56,7 +56,10 @@ class HostTransfer:
                 part = chunk[:, start:end]
                 if span.length == span.num_blocks * block_size:
                     whole = self._blocks[span.first_block : span.first_block + span.num_blocks]
-                    yield part.view(len(part), span.num_blocks, block_size, -1), whole.transpose(0, 1)
+                    yield (
+                        part.view(len(part), span.num_blocks, block_size, -1),
+                        whole.transpose(0, 1),
+                    )
                 else:
                     slots = slice(span.offset, span.offset + span.length)
                     yield part, self._blocks[span.first_block, :, slots]

@@ -58,12 +58,12 @@ def test_load__empty_file__gives_defaults(tmp_path: Path) -> None:
 def test_load__file_is_not_a_mapping__names_the_file(tmp_path: Path, content: str) -> None:
     file = tmp_path / "kvplane.yaml"
     file.write_text(content)
-    with pytest.raises(ConfigError, match="kvplane.yaml"):
+    with pytest.raises(ConfigError, match=r"kvplane\.yaml"):
         EngineConfig.load(file)
 
 
 def test_load__file_is_missing__names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="gone.yaml"):
+    with pytest.raises(ConfigError, match=r"gone\.yaml"):
         EngineConfig.load(tmp_path / "gone.yaml")
 
 

@@ -142,7 +142,7 @@ def test_transfer__slot_does_not_exist__moves_nothing(direction: str) -> None:
     runs = [SlotRun(0, 3), SlotRun(24, 24)]
     chunk = torch.full(cache.spec.chunk_shape(5), 7.0)
     before = cache.checksums([SlotRun(0, 23)], 24)
-    with pytest.raises(SlotOutOfBounds, match="slot 24 is out of bounds; .* 0 to 23"):
+    with pytest.raises(SlotOutOfBounds, match=r"slot 24 is out of bounds; .* 0 to 23"):
         cache.gather(runs, chunk) if direction == "gather" else cache.scatter(chunk, runs)
     assert cache.checksums([SlotRun(0, 23)], 24) == before
     assert bool((chunk == 7.0).all())

@@ -33,7 +33,7 @@ class LocalCPUMachine(RuleBasedStateMachine):
         self.content: dict[ChunkKey, int] = {}
         self.pinned: list[StoredChunk] = []
         self.open: list[Reservation] = []
-        self.stale: set[int] = set()
+        self.stale: list[Reservation] = []
         self.frozen = False
         self.hot = True
         self.writes = 0
@@ -82,7 +82,7 @@ class LocalCPUMachine(RuleBasedStateMachine):
         if self.refusal() is not None:
             assert answer is self.refusal()
             return []
-        if id(reservation) in self.stale:
+        if reservation in self.stale:
             assert answer is Refusal.CLEARED
             return []
         assert isinstance(answer, StoredChunk)
@@ -157,7 +157,7 @@ class LocalCPUMachine(RuleBasedStateMachine):
 
     def forget_all(self) -> None:
         self.order.clear()
-        self.stale.update(id(reservation) for reservation in self.open)
+        self.stale.extend(self.open)
 
     @invariant()
     def order_is_the_models(self) -> None:
