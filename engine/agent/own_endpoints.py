@@ -1,0 +1,32 @@
+"""Endpoints that an agent serves beside the catalogue: each server has its own."""
+
+from engine.contract import Endpoint, Group, Origin, schemas
+
+HEALTH = Endpoint(
+    "get_health",
+    Group.AGENT,
+    "GET",
+    "/health",
+    "Liveness",
+    "Answers while the process lives; needs no token and tells nothing else.",
+    schemas.HEALTH,
+    {"status": "ok"},
+    origin=Origin.KVPLANE,
+)
+
+OPENAPI = Endpoint(
+    "get_openapi",
+    Group.AGENT,
+    "GET",
+    "/openapi.json",
+    "This document",
+    "Every endpoint of the agent as OpenAPI 3.1.",
+    schemas.mapping(schemas.ANYTHING),
+    {"openapi": "3.1.0"},
+    origin=Origin.KVPLANE,
+)
+
+OWN_ENDPOINTS = (HEALTH, OPENAPI)
+
+PUBLIC = frozenset({HEALTH.operation_id})
+"""Operation ids that need no token."""

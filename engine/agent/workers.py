@@ -1,0 +1,103 @@
+"""Threads for the calls that take long, so that the event loop never waits.
+
+Each kind of work has threads of its own: a checksum that runs for a minute must
+not keep a store waiting, nor a queue of stores keep an operator's freeze waiting.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from enum import StrEnum
+from typing import ParamSpec, TypeVar
+
+from engine.contract import ContractError
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class Work(StrEnum):
+    """What a thread is for."""
+
+    TRANSFER = "transfer"
+    """Store and retrieve, bound by memory bandwidth."""
+    CHECKSUM = "checksum"
+    CHANGE = "change"
+    """Short changes: configuration, modes, clear."""
+    PARSING = "parsing"
+    """Reading a request that is too long to be read on the event loop."""
+
+
+_THREADS = {Work.TRANSFER: 2, Work.CHECKSUM: 1, Work.CHANGE: 2, Work.PARSING: 1}
+
+
+class Stopping(ContractError):
+    """The agent stops before the work is done."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            503,
+            "Agent is stopping",
+            "The agent stopped before this call was done; repeat it once the agent is back.",
+        )
+
+
+class Workers:
+    """The worker threads of one agent. `run` and `abandon` are for the event
+    loop; the properties may be read from any thread."""
+
+    def __init__(self) -> None:
+        self._pools = {
+            work: ThreadPoolExecutor(threads, thread_name_prefix=f"agent-{work}")
+            for work, threads in _THREADS.items()
+        }
+        self._abandoned = threading.Event()
+        self._jobs: dict[Future[object], asyncio.Future[object]] = {}
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether long work should end early because nobody waits for it."""
+        return self._abandoned.is_set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is at work, waited for or not."""
+        return any(job.running() for job in tuple(self._jobs))
+
+    async def run(
+        self, work: Work, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _R:
+        """Call the function in a thread of that kind. Raises what it raises, and
+        Stopping once the agent has been told to stop."""
+        if self.abandoned:
+            raise Stopping
+        outcome: list[_R] = []
+
+        def call() -> object:
+            outcome.append(function(*args, **kwargs))
+            return None
+
+        job = self._pools[work].submit(call)
+        answer = asyncio.wrap_future(job)
+        self._jobs[job] = answer
+        job.add_done_callback(self._forget)
+        try:
+            await answer
+        except asyncio.CancelledError:
+            if self.abandoned:
+                raise Stopping from None
+            raise
+        return outcome[0]
+
+    def abandon(self) -> None:
+        """Let every caller of `run` go with Stopping. Work that has not begun
+        never does; work that has begun ends by itself."""
+        self._abandoned.set()
+        for answer in tuple(self._jobs.values()):
+            answer.cancel()
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _forget(self, job: Future[object]) -> None:
+        self._jobs.pop(job, None)
