@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.db import IntegrityError
+from django.db.models import Prefetch
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import mixins, status
 from rest_framework.decorators import action
@@ -49,7 +50,9 @@ class EngineViewSet(
 ):
     """Engines: a scheduler and its workers each."""
 
-    queryset = Engine.objects.prefetch_related("agents")
+    queryset = Engine.objects.prefetch_related(
+        Prefetch("agents", Agent.objects.only("name", "engine_id"))
+    )
     lookup_field = "name"
     lookup_value_regex = NAME_PATTERN
     filterset_class = EngineFilter

@@ -1,0 +1,181 @@
+"""The admin site: every change through the services, no secret shown."""
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from controlplane.accounts.models import ApiToken, User, UserRole
+from controlplane.audit.models import AuditEntry
+from controlplane.fleet.models import Agent, EnrolmentToken
+from controlplane.operations.services import perform
+from engine.contract import endpoint
+
+from ..conftest import ACTOR, PASSWORD
+
+pytestmark = pytest.mark.django_db
+PAGES = ["audit_auditentry", "operations_operation", "fleet_agent", "fleet_engine"]
+ADMIN_PAGES = ["accounts_user", "accounts_apitoken", "fleet_enrolmenttoken"]
+
+
+@pytest.fixture
+def page_as(make_user):
+    def make(role: UserRole) -> Client:
+        client = Client()
+        client.force_login(make_user(role))
+        return client
+
+    return make
+
+
+@pytest.fixture
+def operation(agents, make_agent):
+    return perform(
+        endpoint("enable_freeze"),
+        [make_agent()],
+        query="",
+        body=None,
+        actor=ACTOR,
+        reason="maintenance",
+        request_id="r",
+        timeout=5,
+    ).operation
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lists__viewer__sees_and_searches(page_as, operation, page):
+    client = page_as(UserRole.VIEWER)
+
+    assert client.get(reverse(f"admin:{page}_changelist")).status_code == 200
+    assert client.get(reverse(f"admin:{page}_changelist"), {"q": "worker-0"}).status_code == 200
+    assert client.get(reverse(f"admin:{page}_add")).status_code == 403
+
+
+@pytest.mark.parametrize("page", ADMIN_PAGES)
+def test_lists__for_admins__operator_is_refused(page_as, page):
+    assert page_as(UserRole.OPERATOR).get(reverse(f"admin:{page}_changelist")).status_code == 403
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ADMIN_PAGES])
+def test_lists__admin__sees(page_as, operation, page):
+    assert page_as(UserRole.ADMIN).get(reverse(f"admin:{page}_changelist")).status_code == 200
+
+
+@pytest.mark.parametrize("page", ["audit_auditentry", "operations_operation"])
+def test_record__admin__cannot_change_or_delete(page_as, operation, page):
+    client = page_as(UserRole.ADMIN)
+    pk = operation.pk if "operation" in page else AuditEntry.objects.first().pk
+
+    assert client.get(reverse(f"admin:{page}_change", args=[pk])).status_code == 200
+    assert client.post(reverse(f"admin:{page}_change", args=[pk]), {}).status_code == 403
+    assert (
+        client.post(reverse(f"admin:{page}_delete", args=[pk]), {"post": "yes"}).status_code == 403
+    )
+
+
+def test_agent__changed_and_removed__on_record_and_token_not_shown(page_as, make_agent):
+    client = page_as(UserRole.ADMIN)
+    agent = make_agent(token="hush-hush")
+    url = reverse("admin:fleet_agent_change", args=[agent.pk])
+    assert "hush" not in client.get(url).content.decode()
+    assert agent.encrypted_token not in client.get(url).content.decode()
+
+    sent = {
+        "engine": agent.engine_id,
+        "role": "worker",
+        "worker_id": 0,
+        "url": "http://10.0.0.9:7000",
+        "dialect": "kvplane",
+        "labels": '{"zone": "a"}',
+        "instance_id": "",
+        "new_token": "",
+    }
+    assert client.post(url, sent).status_code == 302
+    stored = Agent.objects.get()
+    assert (stored.url, stored.labels) == ("http://10.0.0.9:7000", {"zone": "a"})
+    assert stored.bearer_token() == "hush-hush"
+    assert AuditEntry.objects.get(action="agent.update").actor_name == "admin"
+
+    client.post(reverse("admin:fleet_agent_delete", args=[agent.pk]), {"post": "yes"})
+    assert not Agent.objects.exists()
+    assert AuditEntry.objects.filter(action="agent.remove").count() == 1
+
+
+def test_agent__bad_url__is_shown_at_the_field(page_as, make_agent):
+    agent = make_agent()
+    sent = {
+        "engine": agent.engine_id,
+        "role": "worker",
+        "worker_id": 0,
+        "url": "ftp://h",
+        "dialect": "kvplane",
+        "labels": "{}",
+    }
+    response = page_as(UserRole.ADMIN).post(
+        reverse("admin:fleet_agent_change", args=[agent.pk]), sent
+    )
+
+    assert response.status_code == 200
+    assert "url" in response.context["adminform"].form.errors
+
+
+def test_agent__added__through_the_services(page_as, make_agent):
+    engine = make_agent().engine_id
+    sent = {
+        "name": "worker-9",
+        "engine": engine,
+        "role": "worker",
+        "worker_id": 9,
+        "url": "http://10.0.0.9:7000",
+        "dialect": "lmcache",
+        "labels": "{}",
+        "new_token": "hush",
+    }
+    response = page_as(UserRole.ADMIN).post(reverse("admin:fleet_agent_add"), sent)
+
+    assert response.status_code == 302
+    assert Agent.objects.get(name="worker-9").bearer_token() == "hush"
+    assert AuditEntry.objects.get(action="agent.register", agent="worker-9").actor_name == "admin"
+
+
+@pytest.mark.parametrize(
+    ("page", "model", "begins"),
+    [("accounts_apitoken", ApiToken, "kvp_"), ("fleet_enrolmenttoken", EnrolmentToken, "kvpe_")],
+)
+def test_token__added__is_shown_once_and_revoked_by_the_action(page_as, page, model, begins):
+    client = page_as(UserRole.ADMIN)
+    sent = {"name": "ci", "role": "viewer", "user": User.objects.get().pk}
+    shown = client.post(reverse(f"admin:{page}_add"), sent)
+
+    assert f"<code>{begins}" in shown.content.decode()
+    assert shown["Cache-Control"] == "no-store"
+    token = model.objects.get()
+    assert (
+        token.digest
+        not in client.get(reverse(f"admin:{page}_change", args=[token.pk])).content.decode()
+    )
+
+    client.post(
+        reverse(f"admin:{page}_changelist"),
+        {"action": "revoke", "_selected_action": [token.pk]},
+    )
+    assert model.objects.get().revoked_at is not None
+
+
+def test_user__added_and_changed__on_record(page_as):
+    client = page_as(UserRole.ADMIN)
+    sent = {"username": "ada", "email": "", "role": "viewer", "is_active": "on"}
+    assert client.post(reverse("admin:accounts_user_add"), sent).status_code == 200
+    client.post(reverse("admin:accounts_user_add"), {**sent, "new_password": PASSWORD})
+    ada = User.objects.get(username="ada")
+    assert ada.check_password(PASSWORD)
+
+    client.post(reverse("admin:accounts_user_change", args=[ada.pk]), {**sent, "role": "operator"})
+    ada.refresh_from_db()
+    assert ada.role == UserRole.OPERATOR
+    assert ada.check_password(PASSWORD)
+    actions = AuditEntry.objects.filter(action__startswith="user.").values_list("action", flat=True)
+    assert sorted(actions) == ["user.create", "user.update"]
+
+
+def test_admin__anonymous__is_sent_to_log_in():
+    assert Client().get("/admin/").status_code == 302

@@ -1,0 +1,198 @@
+"""Calling agents over a real socket, and reading LMCache's habits."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from controlplane.fleet.models import Dialect
+from controlplane.forwarding import (
+    AgentClient,
+    AgentTimeout,
+    AgentUnreachable,
+    BadAgentAnswer,
+    NotCallable,
+    send,
+)
+from engine.contract import endpoint
+
+pytestmark = pytest.mark.django_db
+OK = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{"freeze": 1}'
+
+
+@contextmanager
+def raw_server(*replies: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that gives each connection one of the replies and hangs up; None
+    keeps the connection open in silence."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    received: list[bytes] = []
+    done = threading.Event()
+
+    def serve() -> None:
+        for reply in replies:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                received.append(connection.recv(65536))
+                if reply is None:
+                    done.wait(10)
+                else:
+                    connection.sendall(reply)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", received
+    finally:
+        done.set()
+        listener.close()
+        thread.join(5)
+
+
+@pytest.fixture
+def real_client() -> Iterator[AgentClient]:
+    transport = httpx.HTTPTransport(trust_env=False)
+    yield AgentClient(transport, max_answer_bytes=1000)
+    transport.close()
+
+
+def call(client: AgentClient, agent, operation_id="get_freeze_status", timeout=5.0):
+    return client.send(
+        agent, endpoint(operation_id), query="", body=None, request_id="r", timeout=timeout
+    )
+
+
+def test_send__agent_answers__bytes_pass_unchanged(real_client, make_agent):
+    with raw_server(OK) as (url, received):
+        answer = call(real_client, make_agent(url=url))
+
+    assert (answer.status, answer.body) == (200, b'{"freeze": 1}')
+    assert b"authorization: bearer agent-secret-1" in received[0].lower()
+
+
+def test_send__read_whose_connection_was_lost__is_sent_again(real_client, make_agent):
+    with raw_server(b"", OK) as (url, received):
+        answer = call(real_client, make_agent(url=url))
+
+    assert answer.status == 200
+    assert len(received) == 2
+
+
+def test_send__change_whose_connection_was_lost__is_not_sent_again(real_client, make_agent):
+    with raw_server(b"", OK) as (url, received), pytest.raises(BadAgentAnswer) as caught:
+        call(real_client, make_agent(url=url), "enable_freeze")
+
+    assert caught.value.body()["state"] == "unknown"
+    assert len(received) == 1
+
+
+def test_send__agent_is_silent__is_504(real_client, make_agent):
+    with raw_server(None) as (url, _), pytest.raises(AgentTimeout) as caught:
+        call(real_client, make_agent(url=url), "enable_freeze", timeout=0.2)
+
+    assert caught.value.status == 504
+
+
+def test_send__nobody_listens__is_502_and_state_unchanged(real_client, make_agent):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        agent = make_agent(url=f"http://127.0.0.1:{port}")
+        with pytest.raises(AgentUnreachable) as caught:
+            call(real_client, agent, "enable_freeze")
+
+    assert caught.value.body()["state"] == "unchanged"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nshort",
+        OK.replace(b"200 OK", b"302 Found\r\nlocation: http://127.0.0.1:1/"),
+        OK.replace(b'{"freeze": 1}', b"not json at a"),
+        OK.replace(b'{"freeze": 1}', b'{"freeze":NaN'),
+        OK.replace(b'{"freeze": 1}', b"\xff" * 13),
+        OK.replace(b"application/json", b"text/html"),
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + b"1" * 5000,
+    ],
+)
+def test_send__answer_that_is_none__is_502(real_client, make_agent, reply):
+    with raw_server(reply, reply) as (url, _), pytest.raises(BadAgentAnswer) as caught:
+        call(real_client, make_agent(url=url))
+
+    assert caught.value.status == 502
+    assert caught.value.body()["agent"] == "worker-0"
+
+
+def test_send__proxy_in_the_environment__is_not_used(real_client, make_agent, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with raw_server(OK) as (url, _):
+        assert call(real_client, make_agent(url=url)).status == 200
+
+
+def lmcache(agents, agent, operation_id, response, query=""):
+    agents.respond = lambda request: response
+    return send(agent, endpoint(operation_id), query=query, body=None, request_id="r", timeout=5.0)
+
+
+class TestLMCacheDialect:
+    @pytest.fixture
+    def peer(self, make_agent):
+        return make_agent(dialect=Dialect.LMCACHE)
+
+    def test_conf__json_as_plain_text__becomes_json(self, agents, peer):
+        answer = lmcache(agents, peer, "get_conf", httpx.Response(200, text='{"chunk_size": 256}'))
+
+        assert answer.media_type == "application/json"
+        assert json.loads(answer.body) == {"chunk_size": 256}
+
+    def test_version__in_quotes__becomes_bare_text(self, agents, peer):
+        answer = lmcache(agents, peer, "lmc_version", httpx.Response(200, json="0.5.6"))
+
+        assert (answer.media_type, answer.body) == ("text/plain", b"0.5.6")
+
+    def test_conf_update__failed_in_part_with_200__becomes_400(self, agents, peer):
+        body = {"updated": {"a": 1}, "errors": {"b": "Unknown config"}}
+        answer = lmcache(agents, peer, "update_conf", httpx.Response(200, json=body))
+
+        assert (answer.status, answer.document) == (400, body)
+
+    def test_conf__name_dropped_in_silence__becomes_400(self, agents, peer):
+        response = httpx.Response(200, text='{"chunk_size": 256}')
+        answer = lmcache(agents, peer, "get_conf", response, "names=chunk_size,nonsense")
+
+        assert answer.status == 400
+        assert "nonsense" in answer.document["message"]
+
+    def test_inference_version__500__becomes_503(self, agents, peer):
+        response = httpx.Response(500, json={"error": "Failed", "message": "No module"})
+        answer = lmcache(agents, peer, "inference_version", response)
+
+        assert answer.status == 503
+        assert answer.document["error"] == "/inference_version API is unavailable"
+
+    def test_error_of_its_framework__becomes_the_contracts(self, agents, peer):
+        response = httpx.Response(422, json={"detail": [{"msg": "field required"}]})
+        answer = lmcache(agents, peer, "get_kvcache_info", response)
+
+        assert answer.status == 400
+        assert set(answer.document) == {"error", "message"}
+
+    @pytest.mark.parametrize(
+        ("operation_id", "query"),
+        [("get_conf_schema", ""), ("get_agent_status", ""), ("update_conf", "atomic=true")],
+    )
+    def test_our_additions__are_501_and_nothing_is_sent(self, agents, peer, operation_id, query):
+        with pytest.raises(NotCallable) as caught:
+            lmcache(agents, peer, operation_id, httpx.Response(200, json={}), query)
+
+        assert caught.value.status == 501
+        assert caught.value.body()["state"] == "unchanged"
+        assert agents.requests == []

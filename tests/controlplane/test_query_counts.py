@@ -1,0 +1,70 @@
+"""No list may come to need more queries than it needs now.
+
+The baselines are in query_counts.json, authentication included. A change that
+needs fewer is to be written there too.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import get_resolver, reverse
+from django.utils import timezone
+
+from controlplane.accounts.models import ApiToken
+from controlplane.fleet.services import create_enrolment_token
+from controlplane.operations.services import perform
+from engine.contract import endpoint
+
+from .conftest import ACTOR
+
+BASELINES: dict[str, int] = json.loads(
+    Path(__file__).with_name("query_counts.json").read_text("utf-8")
+)
+
+
+@pytest.fixture
+def populated(agents, make_agent) -> None:
+    """Several rows of everything that is listed."""
+    for number in range(4):
+        agent = make_agent(f"worker-{number}", worker_id=number)
+        perform(
+            endpoint("enable_freeze"),
+            [agent],
+            query="",
+            body=None,
+            actor=ACTOR,
+            reason="",
+            request_id="setup",
+            timeout=5,
+        )
+        create_enrolment_token(
+            name=f"rack {number}", expires_at=None, actor=ACTOR, request_id="setup"
+        )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", sorted(BASELINES))
+def test_list__queries__are_as_many_as_the_baseline(admin_api, populated, path):
+    ApiToken.objects.update(last_used_at=timezone.now())
+
+    with CaptureQueriesContext(connection) as captured:
+        response = admin_api.get(path)
+
+    assert response.status_code == 200
+    assert response.json()["results"]
+    assert len(captured) == BASELINES[path], [query["sql"] for query in captured]
+
+
+def test_baselines__every_list_of_the_api__has_one():
+    listed = {
+        reverse(entry.name).rstrip("/") + "/"
+        for resolver in get_resolver().url_patterns
+        if str(resolver.pattern) == "api/v1/"
+        for entry in resolver.url_patterns
+        if (entry.name or "").endswith("-list")
+    }
+
+    assert listed == set(BASELINES)
