@@ -21,6 +21,5 @@ def issued_page(request: HttpRequest, token: Model, name: str, plaintext: str) -
         "plaintext": plaintext,
         "list_url": reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist"),
     }
-    response = TemplateResponse(request, "admin/accounts/issued.html", context)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    # The admin forbids caching of all its pages.
+    return TemplateResponse(request, "admin/accounts/issued.html", context)

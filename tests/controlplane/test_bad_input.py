@@ -144,7 +144,7 @@ PATHS = ["agents/", "engines/", "users/", "tokens/", "enrolment-tokens/", "enrol
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     path=st.sampled_from(
