@@ -51,8 +51,10 @@ def raw_server(*replies: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", received
     finally:
         done.set()
-        listener.close()
+        # Closing alone would not wake a thread that waits in accept().
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join(5)
+        listener.close()
 
 
 @pytest.fixture
