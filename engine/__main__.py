@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from engine.agent import Agent
+from engine.agent.agent import Agent
 from engine.agent.listening import AddressUnavailable
 from engine.agent.server import Listener, run
 from engine.agent.standalone import open_listeners

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from engine.agent import Agent, create_app
+from engine.agent.agent import Agent
+from engine.agent.app import create_app
 from engine.cache import CacheEngine
 from engine.config import EngineConfig
 from engine.metadata import scheduler_metadata, worker_metadata

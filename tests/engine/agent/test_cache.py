@@ -9,7 +9,8 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from engine.agent import Agent, create_app
+from engine.agent.agent import Agent
+from engine.agent.app import create_app
 from engine.agent.workers import Stopping, Work, Workers
 
 ALL_SLOTS = {"slot_mapping": "[0,63]", "chunk_size": "16"}

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from engine.agent import create_app
+from engine.agent.app import create_app
 from engine.config import KEYS
 
 SECRET = "a-secret-that-must-not-appear"

@@ -5,7 +5,8 @@ import logging
 import pytest
 from starlette.testclient import TestClient
 
-from engine.agent import Agent, create_app
+from engine.agent.agent import Agent
+from engine.agent.app import create_app
 from engine.agent.own_endpoints import OWN_ENDPOINTS
 from engine.agent.reading import MAX_QUERY_BYTES
 from engine.agent.routes import HANDLERS

@@ -1,0 +1,108 @@
+"""Registering with a control plane, against a real HTTP server."""
+
+import asyncio
+import logging
+import socket
+from itertools import islice
+
+import pytest
+
+from engine.agent.registration import Backoff, register
+from tests.engine.agent.controlplane_double import controlplane
+
+FAST = Backoff(first=0.001, most=0.002)
+TOKENS = {"agent_token": "agent-secret", "enrolment_token": "enrol-secret"}
+
+
+def settle(agent, url: str = "http://127.0.0.1:7000") -> None:
+    asyncio.run(asyncio.wait_for(register(agent, url, FAST), timeout=30))
+
+
+def test_register__accepted__sends_what_the_control_plane_needs_once(make_worker) -> None:
+    with controlplane(201) as server:
+        agent = make_worker(controlplane_url=f"{server.url}/", **TOKENS)
+        settle(agent)
+    assert len(server.enrolments) == 1
+    enrolment = server.enrolments[0]
+    assert (enrolment.path, enrolment.authorization) == ("/api/v1/enrol", "Bearer enrol-secret")
+    assert enrolment.document == {
+        "name": "small-worker-0",
+        "url": "http://127.0.0.1:7000",
+        "role": "worker",
+        "worker_id": 0,
+        "engine": "small",
+        "instance_id": "small",
+        "agent_token": "agent-secret",
+        "dialect": "kvplane",
+        "boot_id": agent.boot_id,
+    }
+
+
+def test_register__scheduler_without_agent_token__named_after_its_role(make_scheduler) -> None:
+    with controlplane(200) as server:
+        settle(make_scheduler(controlplane_url=server.url, enrolment_token="enrol-secret"))
+    document = server.enrolments[0].document
+    assert (document["name"], document["worker_id"]) == ("small-scheduler", None)
+    assert document["agent_token"] is None
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 408, 429, 302])
+def test_register__refused_for_now__asks_again_until_accepted(make_worker, status: int) -> None:
+    with controlplane(status, status, 201) as server:
+        settle(make_worker(controlplane_url=server.url, **TOKENS))
+    assert len(server.enrolments) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+def test_register__refused_for_good__stops_and_says_what_to_do(
+    make_worker, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    with controlplane(status, 201) as server:
+        settle(make_worker(controlplane_url=server.url, **TOKENS))
+    assert len(server.enrolments) == 1
+    errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert "enrolment_token" in errors[0]
+    assert "secret" not in caplog.text
+
+
+def test_register__control_plane_starts_later__registered_then(make_worker) -> None:
+    async def scenario() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        agent = make_worker(controlplane_url=f"http://127.0.0.1:{port}", **TOKENS)
+        task = asyncio.create_task(register(agent, "http://127.0.0.1:7000", FAST))
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        loop = asyncio.get_running_loop()
+        enrolled = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            writer.close()
+            loop.call_soon(enrolled.set)
+
+        async with await asyncio.start_server(answer, "127.0.0.1", port):
+            await asyncio.wait_for(enrolled.wait(), 30)
+            await asyncio.wait_for(task, 30)
+        return port
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("missing", ["controlplane_url", "enrolment_token"])
+def test_register__not_configured__does_nothing(make_worker, missing: str) -> None:
+    with controlplane(201) as server:
+        settings = {"controlplane_url": server.url, "enrolment_token": "enrol-secret"}
+        del settings[missing]
+        settle(make_worker(**settings))
+    assert server.enrolments == []
+
+
+def test_backoff__many_delays__grow_to_the_cap_with_jitter() -> None:
+    delays = list(islice(Backoff(first=1.0, most=8.0).delays(), 50))
+    bounds = [1.0, 2.0, 4.0] + [8.0] * 47
+    assert all(bound / 2 <= delay <= bound for delay, bound in zip(delays, bounds, strict=True))
+    assert len(set(delays)) > 40
