@@ -5,20 +5,17 @@ thread and a database connection for every request, at less than half the speed.
 """
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 
-from a2wsgi import WSGIMiddleware
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 
 from controlplane.wsgi import application as wsgi_application
-from controlplane.wsgi_bridge import App, Receive, Scope, Send, fit_for_wsgi
+from controlplane.wsgi_bridge import Receive, Scope, Send, WSGIApp, WSGIBridge
 
-# a2wsgi and django-stubs each describe WSGI in types of their own.
-_http = cast(
-    App, WSGIMiddleware(cast(Any, wsgi_application), workers=settings.KVPLANE_HTTP_THREADS)
-)
+# django-stubs describes WSGI in types of its own.
+_http = WSGIBridge(cast(WSGIApp, wsgi_application), settings.KVPLANE_HTTP_THREADS)
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,7 +34,7 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
 
 application = ProtocolTypeRouter(
     {
-        "http": fit_for_wsgi(_http),
+        "http": _http,
         "websocket": AllowedHostsOriginValidator(URLRouter([])),
         "lifespan": lifespan,
     }

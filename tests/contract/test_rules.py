@@ -47,7 +47,7 @@ def test_method__not_served__405_with_allow(door: Door, endpoint: Endpoint) -> N
 
 
 def test_path__unknown__404_with_the_error_body(door: Door) -> None:
-    assert_error(door.get("/no/such/path"), 404, "/no/such/path")
+    assert_error(door.get("/no/such/path"), 404)
 
 
 @ENDPOINTS
