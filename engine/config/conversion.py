@@ -84,7 +84,8 @@ def _to_str(key: ConfigKey, value: object) -> str:
 
 def _to_int_list(key: ConfigKey, value: object) -> list[int]:
     if isinstance(value, str):
-        value = value.strip().removeprefix("[").removesuffix("]").split(",")
+        items = value.strip().removeprefix("[").removesuffix("]").strip()
+        value = items.split(",") if items else []
     if not isinstance(value, list | tuple):
         raise InvalidValueError(f"must be a list of integers, not {_show(key, value)}")
     return [_to_int(key, item) for item in value]

@@ -135,6 +135,8 @@ def test_load__values_contradict_each_other__names_the_key(
         ("worker_ids", "0", [0]),
         ("worker_ids", "[0]", [0]),
         ("worker_ids", (0,), [0]),
+        ("worker_ids", "", []),
+        ("worker_ids", "[]", []),
         ("internal_api_server_include_index_list", None, None),
         ("internal_api_server_include_index_list", "0, 2", [0, 2]),
         ("extra_config", '{"a": 1}', {"a": 1}),
