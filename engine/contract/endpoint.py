@@ -66,7 +66,7 @@ class Kind(StrEnum):
     """`a,b` becomes `["a", "b"]`."""
     STRINGS = "strings"
     """`x=a&x=b` becomes `["a", "b"]`."""
-    TOKEN_RANGE = "token_range"
+    TOKEN_RANGE = "token_range"  # noqa: S105 - a range of tokens, not a secret
     """`"0,100"` becomes TokenRange(0, 100)."""
     SLOT_MAPPING = "slot_mapping"
     """`"1,[4,7]"` becomes [SlotRun(1, 1), SlotRun(4, 7)]."""

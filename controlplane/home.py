@@ -1,0 +1,44 @@
+"""Where a person begins who knows nothing but the address."""
+
+from typing import ClassVar
+
+from django.views.generic import RedirectView
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.views import APIView
+
+from controlplane.accounts.permissions import ViewersReadOperatorsChange
+
+to_index = RedirectView.as_view(pattern_name="index")
+
+_RESOURCES = {
+    "agents": "agent-list",
+    "engines": "engine-list",
+    "operations": "operation-list",
+    "audit": "auditentry-list",
+    "users": "user-list",
+    "tokens": "apitoken-list",
+    "enrolment-tokens": "enrolmenttoken-list",
+    "docs": "docs",
+    "redoc": "redoc",
+    "schema": "schema",
+}
+
+
+class IndexView(ViewersReadOperatorsChange, APIView):
+    """The control plane's own resources. The documented endpoints are at
+    `/agents/<name>/…`, and at the root for an agent that need not be named."""
+
+    name: ClassVar[str] = "KVPlane"
+
+    @extend_schema(
+        operation_id="index",
+        responses={200: {"type": "object", "additionalProperties": {"type": "string"}}},
+    )
+    def get(self, request: Request) -> Response:
+        """URLs of the control plane's own resources, by name."""
+        return Response(
+            {name: reverse(route, request=request) for name, route in _RESOURCES.items()}
+        )
