@@ -42,6 +42,7 @@ schema: install-test ## write both OpenAPI documents anew
 	$(PY) -m engine.agent.openapi > docs/openapi/agent.json
 
 test: lint ## lint, then every test
+	@requirements/browser.sh
 	$(VENV)/bin/pytest
 
 test-fast: install-test ## every test that takes seconds at most, without lint

@@ -20,7 +20,7 @@ def test_page__of_every_path__has_a_form_for_each_method_with_its_parameters(
     text = page.content.decode()
     endpoints = [entry for entry in CATALOGUE if entry.path == path]
     for endpoint in endpoints:
-        assert f'data-method="{endpoint.method}"' in text
+        assert f'data-call-method="{endpoint.method}"' in text
         for parameter in endpoint.parameters:
             assert f'name="{parameter.name}"' in text
     takes_body = any(entry.body_schema is not None for entry in endpoints)

@@ -2,7 +2,9 @@
 
 import httpx
 import pytest
+from django.test import Client
 
+from controlplane.accounts.models import UserRole
 from controlplane.audit.models import AuditEntry
 from controlplane.operations.models import Operation
 from engine.contract import Role
@@ -186,3 +188,31 @@ def test_read__authenticated__two_queries(
     viewer_api.get("/freeze/status")
     with django_assert_num_queries(2):
         viewer_api.get("/agents/worker-0/freeze/status")
+
+
+def test_change__logged_in_browser__body_arrives_though_csrf_is_checked(
+    make_user, make_agent, agents
+) -> None:
+    make_agent()
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(make_user(UserRole.OPERATOR))
+    browser.cookies["kvplane_csrf"] = "x" * 32
+    agents.respond = lambda request: httpx.Response(200, json={"updated": {}})
+    answer = browser.post(
+        "/conf",
+        data=b'{"min_retrieve_tokens": 1}',
+        content_type="application/json",
+        headers={"x-csrftoken": "x" * 32},
+    )
+    assert answer.status_code == 200, answer.content
+    assert agents.requests[0].content == b'{"min_retrieve_tokens": 1}'
+
+
+def test_change__logged_in_browser_without_csrf_token__403_and_nothing_is_sent(
+    make_user, make_agent, agents
+) -> None:
+    make_agent()
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(make_user(UserRole.OPERATOR))
+    assert browser.put("/freeze/enable").status_code == 403
+    assert agents.requests == []

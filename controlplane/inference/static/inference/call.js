@@ -30,7 +30,7 @@
     if (reason && reason.value.trim() !== "") {
       headers["X-KVPlane-Reason"] = headerText(reason.value.trim());
     }
-    const request = { method: form.dataset.method, headers, credentials: "same-origin" };
+    const request = { method: form.dataset.callMethod, headers, credentials: "same-origin" };
     const body = form.querySelector("[data-body]");
     if (body) {
       headers["Content-Type"] = "application/json";
@@ -62,7 +62,7 @@
     show(form, "Sending…", "");
     try {
       const response = await fetch(url, requestOf(form));
-      show(form, form.dataset.method + " " + url + " answered " + response.status, readable(await response.text()));
+      show(form, form.dataset.callMethod + " " + url + " answered " + response.status, readable(await response.text()));
     } catch (error) {
       show(form, "The control plane did not answer", String(error));
     }

@@ -1,0 +1,158 @@
+"""Pages in a real browser: what a person clicks is what is sent, once."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.support.controlplane import PASSWORD, prepare, register, serve_command
+from tests.support.processes import clean_environment, free_ports, running
+
+pytestmark = pytest.mark.slow
+
+USER = "anna"
+AGENT_TOKEN = "agent-token-for-the-page-tests"
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A control plane with one worker behind it."""
+
+    url: str
+    token: str
+
+    def audit(self, action: str) -> list[dict[str, object]]:
+        answer = httpx.get(
+            f"{self.url}/api/v1/audit/",
+            params={"action": action},
+            headers={"Authorization": f"Bearer {self.token}"},
+            trust_env=False,
+        )
+        return answer.json()["results"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("site")
+    port = free_ports(3)
+    agent_url, url = f"http://127.0.0.1:{port + 1}", f"http://127.0.0.1:{port + 2}"
+    environment = clean_environment(KVPLANE_DATA_DIR=str(directory / "data"))
+    token = prepare(environment, USER, "admin")
+    agent_environment = clean_environment(
+        KVPLANE_AGENT_TOKEN=AGENT_TOKEN,
+        KVPLANE_INTERNAL_API_SERVER_PORT_START=str(port),
+        KVPLANE_SERVE_SCHEDULER="false",
+        KVPLANE_NUM_LAYERS="2",
+        KVPLANE_NUM_BLOCKS="16",
+        KVPLANE_MAX_LOCAL_CPU_SIZE="0.1",
+    )
+    register(environment, "w", agent_url, engine="e", worker_id=0, token=AGENT_TOKEN)
+    with (
+        running(
+            [sys.executable, "-m", "engine"],
+            agent_environment,
+            directory / "agent.log",
+            [f"{agent_url}/health"],
+        ),
+        running(
+            serve_command(port + 2),
+            environment,
+            directory / "controlplane.log",
+            [f"{url}/health"],
+        ),
+    ):
+        yield Site(url, token)
+
+
+def chromium() -> str:
+    for name in (os.environ.get("KVPLANE_CHROMIUM", ""), "chromium", "chromium-browser"):
+        if name and (path := shutil.which(name)):
+            return path
+    raise RuntimeError("no Chromium: run requirements/browser.sh")
+
+
+@pytest.fixture
+def page(site: Site) -> Iterator[Page]:
+    """A logged-in browser that notes what goes wrong and what leaves the site."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
+        page = browser.new_page()
+        page.goto(f"{site.url}/api/auth/login/?next=/api/v1/")
+        page.fill("input[name=username]", USER)
+        page.fill("input[name=password]", PASSWORD)
+        page.click("input[type=submit]")
+        page.wait_for_url(f"{site.url}/api/v1/")
+        yield page
+        browser.close()
+
+
+def test_form__change_with_a_reason__is_sent_once_and_recorded(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/agents/w/freeze/enable")
+    page.fill("[data-reason]", "Wartung, ünïcode")
+    page.click(".kvp-call button[type=submit]")
+    page.wait_for_selector(".kvp-answer h3:has-text('answered 200')")
+    assert '"freeze": true' in page.inner_text(".kvp-answer pre")
+    entries = site.audit("freeze.enable")
+    assert [entry["stage"] for entry in entries] == ["completed", "requested"]
+    assert {entry["reason"] for entry in entries} == {"Wartung, ünïcode"}
+
+
+def test_form__parameters_and_body__arrive_at_the_agent(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/agents/w/conf")
+    post = page.locator("form[data-call-method=POST]")
+    post.locator("select[name=atomic]").select_option("true")
+    post.locator("[data-body]").fill('{"min_retrieve_tokens": 64, "chunk_size": 1}')
+    post.locator("button[type=submit]").click()
+    page.wait_for_selector(".kvp-answer h3:has-text('answered 400')")
+    assert "Config is not mutable at runtime" in post.locator("pre").inner_text()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/",
+        "/api/v1/agents/",
+        "/api/v1/operations/",
+        "/api/v1/audit/",
+        "/agents/w/conf",
+        "/agents/w/version",
+        "/agents/w/cache/kvcache/info",
+        "/api/docs/",
+        "/api/redoc/",
+        "/admin/",
+        "/admin/audit/auditentry/",
+        "/admin/fleet/agent/",
+    ],
+)
+def test_page__opened__no_errors_and_nothing_from_elsewhere(
+    page: Page, site: Site, path: str
+) -> None:
+    errors: list[str] = []
+    elsewhere: set[str] = set()
+    kept_in: set[str] = set()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: elsewhere.add(request.url))
+    # What the page's own policy blocks never leaves the browser.
+    page.on(
+        "requestfailed",
+        lambda request: kept_in.add(request.url) if request.failure == "csp" else None,
+    )
+    answer = page.goto(f"{site.url}{path}")
+    page.wait_for_load_state("networkidle")
+    assert answer is not None
+    assert answer.status == 200
+    outside = {
+        url for url in elsewhere - kept_in if not url.startswith((site.url, "data:", "blob:"))
+    }
+    assert (errors, outside) == ([], set())
