@@ -5,6 +5,9 @@ not keep a store waiting, nor a queue of stores keep an operator's freeze waitin
 """
 
 import asyncio
+import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +34,10 @@ class Work(StrEnum):
 
 _THREADS = {Work.TRANSFER: 2, Work.CHECKSUM: 1, Work.CHANGE: 2, Work.PARSING: 1}
 
+# What moves many bytes steps back when the processors are short, so that short
+# calls and the engine around the agent go first. Idle processors are used as before.
+_NICENESS = {Work.TRANSFER: 10}
+
 
 class Stopping(ContractError):
     """The agent stops before the work is done."""
@@ -49,7 +56,12 @@ class Workers:
 
     def __init__(self) -> None:
         self._pools = {
-            work: ThreadPoolExecutor(threads, thread_name_prefix=f"agent-{work}")
+            work: ThreadPoolExecutor(
+                threads,
+                thread_name_prefix=f"agent-{work}",
+                initializer=_step_back,
+                initargs=(_NICENESS.get(work, 0),),
+            )
             for work, threads in _THREADS.items()
         }
         self._abandoned = threading.Event()
@@ -101,3 +113,12 @@ class Workers:
 
     def _forget(self, job: Future[object]) -> None:
         self._jobs.pop(job, None)
+
+
+def _step_back(niceness: int) -> None:
+    """Give this thread, and the threads that torch starts from it, a lower
+    priority. Only Linux has priorities by thread."""
+    if niceness and sys.platform == "linux":
+        # Where a sandbox forbids it, work goes on at the common priority.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)

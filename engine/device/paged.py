@@ -35,6 +35,10 @@ class PagedKVCache:
         self.layers = {
             f"model.layers.{index}": self._layer_view(index) for index in range(spec.num_layers)
         }
+        self._planes: LayerPlanes = {
+            name: [layer] if spec.use_mla else list(layer.unbind(0))
+            for name, layer in self.layers.items()
+        }
 
     @property
     def num_slots(self) -> int:
@@ -61,12 +65,12 @@ class PagedKVCache:
         """MD5 of each chunk of `chunk_size` slots, all layers combined. Raises
         SlotOutOfBounds."""
         self.check_slots(runs)
-        return combined_checksums(self._layer_planes(), runs, chunk_size)
+        return combined_checksums(self._planes, runs, chunk_size)
 
     def layerwise_checksums(self, runs: Sequence[SlotRun], chunk_size: int) -> dict[str, list[str]]:
         """MD5 of each chunk of `chunk_size` slots, by layer. Raises SlotOutOfBounds."""
         self.check_slots(runs)
-        return layer_checksums(self._layer_planes(), runs, chunk_size)
+        return layer_checksums(self._planes, runs, chunk_size)
 
     def info(self) -> dict[str, dict[str, object]]:
         """Shape, dtype and device of every layer, JSON-ready."""
@@ -106,11 +110,6 @@ class PagedKVCache:
             spec.head_size,
         )
         return planes[:, :, index].transpose(0, 1)
-
-    def _layer_planes(self) -> LayerPlanes:
-        if self.spec.use_mla:
-            return {name: [layer] for name, layer in self.layers.items()}
-        return {name: list(layer.unbind(0)) for name, layer in self.layers.items()}
 
     def _as_planes(self, runs: Sequence[SlotRun], chunk: torch.Tensor) -> torch.Tensor:
         """The chunk as [planes, tokens, hidden], after checking both sides."""

@@ -3,9 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
 from engine.contract import SlotRun
+
+SlotArray = npt.NDArray[np.int64]
+"""Slots one by one, of shape [n]."""
 
 
 class SlotOutOfBounds(ValueError):
@@ -72,8 +76,7 @@ def block_spans(run: SlotRun, block_size: int) -> Iterator[BlockSpan]:
         yield BlockSpan(first // block_size, 1, 0, end - first)
 
 
-def slot_indices(runs: Sequence[SlotRun]) -> torch.Tensor:
-    """The slots one by one, int64 [n], in order."""
-    if not runs:
-        return torch.empty(0, dtype=torch.int64)
-    return torch.cat([torch.arange(run.first, run.last + 1) for run in runs])
+def slot_indices(runs: Sequence[SlotRun]) -> SlotArray:
+    """The slots one by one, in order."""
+    ranges = [np.arange(run.first, run.last + 1, dtype=np.int64) for run in runs]
+    return np.concatenate(ranges) if ranges else np.empty(0, dtype=np.int64)

@@ -99,7 +99,7 @@ class CudaTransfer:
 
     def _locate(self, runs: Sequence[SlotRun]) -> tuple[torch.Tensor, torch.Tensor]:
         """Block and offset of each slot, int64 [n] each, on the device."""
-        slots = slot_indices(runs).to(self._blocks.device)
+        slots = torch.from_numpy(slot_indices(runs)).to(self._blocks.device)
         block_size = self._blocks.shape[2]
         return slots // block_size, slots % block_size
 
