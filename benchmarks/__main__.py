@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks import change, read, responsiveness, transfer
+from benchmarks import change, hashing, read, responsiveness, transfer
 from benchmarks.report import Result
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "read": read.measure,
     "change": change.measure,
+    "hashing": hashing.measure,
     "transfer": transfer.measure,
     "responsiveness": responsiveness.measure,
 }
