@@ -7,15 +7,22 @@ thread and a database connection for every request, at less than half the speed.
 import asyncio
 from typing import cast
 
-from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.routing import ProtocolTypeRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 
+from controlplane.health import with_health
 from controlplane.wsgi import application as wsgi_application
 from controlplane.wsgi_bridge import Receive, Scope, Send, WSGIApp, WSGIBridge
 
 # django-stubs describes WSGI in types of its own.
 _http = WSGIBridge(cast(WSGIApp, wsgi_application), settings.KVPLANE_HTTP_THREADS)
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Close a WebSocket: there is none at any path yet."""
+    await receive()
+    await send({"type": "websocket.close", "code": 4404})
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,8 +41,8 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
 
 application = ProtocolTypeRouter(
     {
-        "http": _http,
-        "websocket": AllowedHostsOriginValidator(URLRouter([])),
+        "http": with_health(_http),
+        "websocket": AllowedHostsOriginValidator(refuse),
         "lifespan": lifespan,
     }
 )

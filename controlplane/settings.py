@@ -28,6 +28,12 @@ KVPLANE_AGENT_TIMEOUT = env.float("KVPLANE_AGENT_TIMEOUT", default=30.0)
 KVPLANE_MAX_ANSWER_BYTES = env.int("KVPLANE_MAX_ANSWER_BYTES", default=64 << 20)
 if KVPLANE_HTTP_THREADS < 1:
     raise ImproperlyConfigured("KVPLANE_HTTP_THREADS must be at least 1.")
+# Half of the threads: one agent that hangs must not take the others' along.
+KVPLANE_MAX_CALLS_PER_AGENT = env.int(
+    "KVPLANE_MAX_CALLS_PER_AGENT", default=max(1, KVPLANE_HTTP_THREADS // 2)
+)
+if KVPLANE_MAX_CALLS_PER_AGENT < 1:
+    raise ImproperlyConfigured("KVPLANE_MAX_CALLS_PER_AGENT must be at least 1.")
 if KVPLANE_AGENT_TIMEOUT <= 0:
     raise ImproperlyConfigured("KVPLANE_AGENT_TIMEOUT must be a number of seconds above 0.")
 
@@ -85,7 +91,11 @@ TEMPLATES = [
 ]
 
 DATABASES = {
-    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'kvplane.sqlite3'}"),
+    "default": (
+        env.db_url("DATABASE_URL")
+        if env.str("DATABASE_URL", default="")
+        else {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA_DIR / "kvplane.sqlite3")}
+    ),
 }
 DATABASES["default"]["CONN_MAX_AGE"] = None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
@@ -203,6 +213,8 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "controlplane.rest.schemas.add_error_answers",
+        "controlplane.rest.schemas.let_anything_be_null",
+        "controlplane.rest.schemas.order_methods",
     ],
 }
 

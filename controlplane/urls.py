@@ -4,12 +4,10 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
-from controlplane.health import health
 from controlplane.home import IndexView, to_index
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", to_index),
-    path("health", health, name="health"),
     path("admin/", admin.site.urls),
     path("api/auth/", include("rest_framework.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

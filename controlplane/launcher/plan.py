@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 HEALTH_PATH = "/health"
 
+# A wildcard is an address to listen on, not one to call.
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+
 # What a stand-alone agent of `make run` holds: the shape of SmolLM2-135M, 4,096
 # slots of it (94 MB), and half a GiB of host memory for chunks. A variable of
 # the same name in the environment overrules each.
@@ -59,7 +62,9 @@ class ProcessPlan:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        """Where a process of this machine reaches it."""
+        host = _LOOPBACK_OF.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def health_url(self) -> str:
@@ -74,12 +79,24 @@ def plan_controlplane(host: str, port: int, environment: Mapping[str, str]) -> P
             sys.executable,
             *("-m", "uvicorn", "controlplane.asgi:application"),
             *("--host", host, "--port", str(port)),
-            *("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5"),
+            # Whom the log names as the caller must not be for the caller to say.
+            *("--no-access-log", "--no-proxy-headers"),
+            *("--log-level", "warning", "--timeout-graceful-shutdown", "5"),
         ),
         host=host,
         port=port,
         port_setting="KVPLANE_PORT",
-        environment=environment,
+        environment={
+            **environment,
+            "KVPLANE_ALLOWED_HOSTS": _with_loopback(environment.get("KVPLANE_ALLOWED_HOSTS", "")),
+        },
+    )
+
+
+def _with_loopback(hosts: str) -> str:
+    """Allowed hosts, with the names under which this machine's own agents call."""
+    return ",".join(
+        [name for name in hosts.split(",") if name] + ["localhost", "127.0.0.1", "[::1]"]
     )
 
 

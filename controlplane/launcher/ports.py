@@ -21,7 +21,8 @@ class PortTaken(Exception):
 def check_ports(plans: Iterable[ProcessPlan]) -> None:
     """Raise PortTaken for the first port that cannot be bound."""
     for plan in plans:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
             # As the servers bind: a connection of an earlier run that is still
             # winding down is no reason to refuse.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

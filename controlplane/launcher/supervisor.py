@@ -1,7 +1,9 @@
 """Starts processes, waits until they answer, and stops all of them together."""
 
+import ctypes
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +17,7 @@ from controlplane.launcher.plan import ProcessPlan
 POLL_SECONDS = 0.2
 STOP_SECONDS = 15.0
 _TAIL_LINES = 15
+_PR_SET_PDEATHSIG = 1
 
 # An inherited proxy setting must not come between processes of one machine.
 _OPENER = build_opener(ProxyHandler({}))
@@ -33,13 +36,14 @@ class Supervisor:
         self._stop = threading.Event()
 
     def stop_on_signals(self) -> None:
-        """Let SIGINT and SIGTERM end `wait_until_ready` and `watch`."""
+        """Let Ctrl-C, SIGTERM and a closed terminal end `wait_until_ready` and
+        `watch`."""
 
         def request_stop(signum: int, frame: FrameType | None) -> None:
             self._stop.set()
 
-        signal.signal(signal.SIGINT, request_stop)
-        signal.signal(signal.SIGTERM, request_stop)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, request_stop)
 
     @property
     def stop_requested(self) -> bool:
@@ -57,6 +61,7 @@ class Supervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
         self._running.append((plan, process))
 
@@ -121,6 +126,12 @@ class Supervisor:
     def _tail(self, plan: ProcessPlan) -> str:
         lines = self._log_path(plan).read_text("utf-8", "replace").splitlines()
         return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:])
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the supervisor dies without a word
+    (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def answers(plan: ProcessPlan) -> bool:

@@ -1,7 +1,11 @@
 """The first pages that a person meets."""
 
+import asyncio
+
 import pytest
 from django.test import Client
+
+from controlplane.health import with_health
 
 
 @pytest.mark.django_db
@@ -24,6 +28,31 @@ def test_index__anonymous__401(client) -> None:
     assert client.get("/api/v1/").status_code == 401
 
 
-def test_health__anyone__ok_and_nothing_else(client) -> None:
-    answer = client.get("/health")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+def ask_asgi(path: str, method: str = "GET") -> list[dict[str, object]]:
+    """What the ASGI application sends, with every thread of the pool left out."""
+    sent: list[dict[str, object]] = []
+
+    async def unreachable(scope: object, receive: object, send: object) -> None:
+        raise RuntimeError("went on to Django")
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request"}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "headers": [(b"host", b"anything")]}
+    asyncio.run(with_health(unreachable)(scope, receive, send))
+    return sent
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/"])
+def test_health__any_host_and_no_free_thread__ok_and_nothing_else(path) -> None:
+    start, body = ask_asgi(path)
+    assert (start["status"], body["body"]) == (200, b'{"status": "ok"}')
+
+
+@pytest.mark.parametrize(("path", "method"), [("/healthy", "GET"), ("/health", "POST")])
+def test_health__anything_else__goes_on(path, method) -> None:
+    with pytest.raises(RuntimeError, match="went on"):
+        ask_asgi(path, method)

@@ -77,9 +77,11 @@ def settings_for(data: Path, port: int) -> dict[str, str]:
 
 
 @contextmanager
-def make_run(environment: dict[str, str], target: str = "run") -> Iterator[Run]:
+def make_run(
+    environment: dict[str, str], target: str = "run", controlplane_venv: str = sys.prefix
+) -> Iterator[Run]:
     process = subprocess.Popen(
-        ["make", target, f"VENV={sys.prefix}", f"CONTROLPLANE_VENV={sys.prefix}"],
+        ["make", target, f"VENV={sys.prefix}", f"CONTROLPLANE_VENV={controlplane_venv}"],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -154,9 +156,12 @@ def test_make_run__port_taken__names_the_port_and_the_setting(tmp_path: Path) ->
     assert "KVPLANE_INTERNAL_API_SERVER_PORT_START" in message
 
 
-def test_make_run_controlplane__no_agents__serves_and_stops(tmp_path: Path) -> None:
+def test_make_run_controlplane__environment_of_its_own__serves_without_torch_and_vllm(
+    tmp_path: Path,
+) -> None:
     port = free_ports(4)
-    with make_run(settings_for(tmp_path, port), "run-controlplane") as run:
+    venv = tmp_path / "venv"
+    with make_run(settings_for(tmp_path / "data", port), "run-controlplane", str(venv)) as run:
         run.wait_until_ready()
         assert run.commands == []
         answer = httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
@@ -164,3 +169,30 @@ def test_make_run_controlplane__no_agents__serves_and_stops(tmp_path: Path) -> N
         assert port_is_free(port + 1)
         run.interrupt()
     assert port_is_free(port)
+    for module in ("torch", "vllm", "numpy"):
+        finished = subprocess.run(
+            [venv / "bin" / "python", "-c", f"import {module}"], capture_output=True, text=True
+        )
+        assert "ModuleNotFoundError" in finished.stderr
+
+
+def test_make_run__printed_login__opens_the_admin(tmp_path: Path) -> None:
+    port = free_ports(4)
+    with make_run(settings_for(tmp_path, port), "run") as run:
+        run.wait_until_ready()
+        (line,) = [line for line in run.lines if "password in" in line]
+        username = line.split()[1].rstrip(",")
+        password = Path(line.split("password in ")[1]).read_text().strip()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as browser:
+            browser.get("/admin/login/")
+            answer = browser.post(
+                "/admin/login/?next=/admin/",
+                data={
+                    "username": username,
+                    "password": password,
+                    "csrfmiddlewaretoken": browser.cookies["kvplane_csrf"],
+                },
+                follow_redirects=True,
+            )
+        assert (answer.status_code, answer.url.path) == (200, "/admin/")
+        run.interrupt()

@@ -39,5 +39,6 @@ def serve_command(port: int) -> list[str]:
     """The command that serves the control plane on that port."""
     return [
         *(sys.executable, "-m", "uvicorn", "controlplane.asgi:application"),
-        *("--port", str(port), "--no-access-log", "--log-level", "warning"),
+        *("--port", str(port), "--no-access-log", "--no-proxy-headers"),
+        *("--log-level", "warning"),
     ]

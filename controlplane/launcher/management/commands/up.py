@@ -5,12 +5,13 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, call_command
 
 from controlplane.fleet.models import Agent
-from controlplane.launcher.banner import describe
+from controlplane.launcher.banner import Credentials, describe
 from controlplane.launcher.credentials import admin_credentials, agent_environment
 from controlplane.launcher.plan import (
     ProcessPlan,
@@ -21,6 +22,7 @@ from controlplane.launcher.ports import PortTaken, check_ports
 from controlplane.launcher.supervisor import ProcessFailed, Supervisor, answers
 
 READY_SECONDS = 150.0
+AGENT_PORT_SETTING = "KVPLANE_INTERNAL_API_SERVER_PORT_START"
 
 
 class Command(BaseCommand):
@@ -38,12 +40,11 @@ class Command(BaseCommand):
             "--host", default=os.environ.get("KVPLANE_HOST", "127.0.0.1"), help="KVPLANE_HOST"
         )
         parser.add_argument(
-            "--port", type=int, default=_port("KVPLANE_PORT", 8000), help="KVPLANE_PORT"
+            "--port", default=os.environ.get("KVPLANE_PORT", "8000"), help="KVPLANE_PORT"
         )
         parser.add_argument(
             "--agent-port-start",
-            type=int,
-            default=_port("KVPLANE_INTERNAL_API_SERVER_PORT_START", 6999),
+            default=os.environ.get(AGENT_PORT_SETTING, "6999"),
             help="Port of the scheduler; workers follow (KVPLANE_INTERNAL_API_SERVER_PORT_START).",
         )
         parser.add_argument("--workers", type=int, default=2, help="How many workers to start.")
@@ -55,42 +56,54 @@ class Command(BaseCommand):
             help="The control plane alone.",
         )
 
-    def handle(self, *args: object, **options: object) -> None:
+    def handle(self, *args: object, **options: Any) -> None:
         """Start, say how to get in, and wait."""
-        started = time.monotonic()
-        controlplane = plan_controlplane(
-            str(options["host"]), int(str(options["port"])), os.environ
-        )
-        workers = int(str(options["workers"]))
+        workers: int = options["workers"]
+        port = _port("KVPLANE_PORT", options["port"])
+        first = _port(AGENT_PORT_SETTING, options["agent_port_start"], further=workers)
+        # The database and the logs hold what only their owner should read.
+        os.umask(0o077)
+        supervisor = Supervisor(Path(settings.DATA_DIR) / "logs")
+        supervisor.stop_on_signals()
+        controlplane = plan_controlplane(options["host"], port, os.environ)
         self._say("migrating the database")
         call_command("migrate", verbosity=0)
         credentials = admin_credentials()
         agents: list[ProcessPlan] = []
         if workers:
             environment = {**os.environ, **agent_environment(controlplane.url)}
-            agents = plan_agents(int(str(options["agent_port_start"])), workers, environment)
-        supervisor = Supervisor(Path(settings.DATA_DIR) / "logs")
-        supervisor.stop_on_signals()
+            agents = plan_agents(first, workers, environment)
         try:
-            check_ports([controlplane, *agents])
-            for plan in (controlplane, *agents):
-                self._say(f"starting {plan.name} on {plan.url}")
-                supervisor.start(plan)
-            names = [_registered_name(plan) for plan in agents]
-            supervisor.wait_until_ready(
-                lambda: _missing(controlplane, agents, names), self._progress, READY_SECONDS
-            )
-            if not supervisor.stop_requested:
-                self._say(f"ready after {time.monotonic() - started:.0f} s")
-                listing = [f"{plan.url}  {name}" for plan, name in zip(agents, names, strict=True)]
-                demo_agent = names[1] if len(names) > 1 else ""
-                self.stdout.write(describe(controlplane.url, credentials, listing, demo_agent))
-                supervisor.watch()
+            self._run(supervisor, controlplane, agents, credentials)
         except (PortTaken, ProcessFailed) as error:
             raise CommandError(str(error)) from error
         finally:
             self._say("stopping")
             supervisor.stop()
+
+    def _run(
+        self,
+        supervisor: Supervisor,
+        controlplane: ProcessPlan,
+        agents: list[ProcessPlan],
+        credentials: Credentials,
+    ) -> None:
+        started = time.monotonic()
+        check_ports([controlplane, *agents])
+        for plan in (controlplane, *agents):
+            self._say(f"starting {plan.name} on {plan.url}")
+            supervisor.start(plan)
+        names = [_registered_name(plan) for plan in agents]
+        supervisor.wait_until_ready(
+            lambda: _missing(controlplane, agents, names), self._progress, READY_SECONDS
+        )
+        if supervisor.stop_requested:
+            return
+        self._say(f"ready after {time.monotonic() - started:.0f} s")
+        listing = [f"{plan.url}  {name}" for plan, name in zip(agents, names, strict=True)]
+        demo_agent = names[1] if len(names) > 1 else ""
+        self.stdout.write(describe(controlplane.url, credentials, listing, demo_agent))
+        supervisor.watch()
 
     def _say(self, text: str) -> None:
         self.stdout.write(f"==> {text}")
@@ -100,10 +113,10 @@ class Command(BaseCommand):
             self._say(f"waiting for {', '.join(missing)}")
 
 
-def _port(variable: str, default: int) -> int:
-    text = os.environ.get(variable, str(default))
-    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
-        raise CommandError(f"{variable} must be a port from 1 to 65535, not '{text}'.")
+def _port(setting: str, text: str, *, further: int = 0) -> int:
+    """The port in `text`, of which `further` more are needed. Raises CommandError."""
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 65_535 - further:
+        raise CommandError(f"{setting} must be a port from 1 to {65_535 - further}, not '{text}'.")
     return int(text)
 
 
