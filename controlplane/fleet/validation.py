@@ -9,7 +9,10 @@ from django.core.exceptions import ValidationError
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _NAME = re.compile(NAME_PATTERN, re.ASCII)
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?", re.ASCII)
+_HOST_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
+_MAX_HOST = 253
+# The resolver reads these as IPv4 addresses, whatever else stands before them.
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
 _MAX_LABELS = 64
 _MAX_LABEL = 128
 
@@ -56,7 +59,7 @@ def normalise_url(url: str) -> str:
         raise _bad_url()
     literal = _ip_address(host)
     if literal is None:
-        if ":" in host or not _HOST.fullmatch(host):
+        if not _is_host_name(host):
             raise _bad_url()
     elif literal.is_link_local or literal.is_multicast or literal.is_unspecified:
         raise ValidationError(
@@ -64,6 +67,15 @@ def normalise_url(url: str) -> str:
         )
     netloc = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{netloc}" + (f":{port}" if port is not None else "")
+
+
+def _is_host_name(host: str) -> bool:
+    labels = host.removesuffix(".").split(".")
+    return (
+        len(host) <= _MAX_HOST
+        and all(_HOST_LABEL.fullmatch(label) for label in labels)
+        and not _NUMBER.fullmatch(labels[-1])
+    )
 
 
 def _bad_url() -> ValidationError:

@@ -2,6 +2,7 @@
 
 from controlplane.forwarding.answers import (
     AgentAnswer,
+    AgentBusy,
     AgentFailure,
     AgentTimeout,
     AgentUnreachable,
@@ -13,6 +14,7 @@ from controlplane.forwarding.client import AgentClient, send, send_all
 
 __all__ = [
     "AgentAnswer",
+    "AgentBusy",
     "AgentClient",
     "AgentFailure",
     "AgentTimeout",

@@ -5,6 +5,7 @@ ContractError
     ├── AgentUnreachable  502  no connection, so nothing was changed
     ├── BadAgentAnswer    502  something came back that is no answer
     ├── AgentTimeout      504  nothing came back in time
+    ├── AgentBusy         503  too many calls to it are under way already
     └── NotCallable       501, 503  the call cannot be made at all
 """
 
@@ -56,6 +57,20 @@ class AgentUnreachable(AgentFailure):
             "Agent unreachable",
             f"Cannot connect to agent '{agent}': {why}. Check that it runs and that its "
             "registered URL is right.",
+            agent,
+            StateAfter.UNCHANGED,
+        )
+
+
+class AgentBusy(AgentFailure):
+    """The call was not sent: too many to this agent are under way."""
+
+    def __init__(self, agent: str, calls: int) -> None:
+        super().__init__(
+            503,
+            "Agent busy",
+            f"{calls} calls to agent '{agent}' are under way already; try again when they "
+            "are answered.",
             agent,
             StateAfter.UNCHANGED,
         )

@@ -6,9 +6,11 @@ out halves the cost of a call.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, lru_cache
+from threading import Lock
 
 import httpx
 from django.conf import settings
@@ -18,6 +20,7 @@ from controlplane.fleet.vault import UnreadableToken
 from controlplane.forwarding import dialects
 from controlplane.forwarding.answers import (
     AgentAnswer,
+    AgentBusy,
     AgentFailure,
     AgentTimeout,
     AgentUnreachable,
@@ -25,6 +28,7 @@ from controlplane.forwarding.answers import (
     NotCallable,
     StateAfter,
 )
+from controlplane.forwarding.deadlines import DeadlineTransport
 from controlplane.forwarding.dialects import RawAnswer
 from engine.contract import Endpoint
 
@@ -33,16 +37,34 @@ from engine.contract import Endpoint
 _KEEPALIVE_S = 4.0
 _MAX_CONNECTIONS = 256
 _FAN_OUT = 32
-_CONNECT_TIMEOUT_S = 5.0
 _LOST_CONNECTION = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+# Nothing was sent: no connection, or no name or request that could be sent.
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.InvalidURL,
+    UnicodeError,
+)
 
 
 class AgentClient:
-    """Sends calls over `transport`; answers above `max_answer_bytes` are refused."""
+    """Sends calls over `transport`, which takes timeouts as DeadlineTransport
+    does. Answers above `max_answer_bytes` are refused, and so are calls beyond
+    `max_calls_per_agent` at once to one URL; None: no limit."""
 
-    def __init__(self, transport: httpx.BaseTransport, max_answer_bytes: int) -> None:
+    def __init__(
+        self,
+        transport: httpx.BaseTransport,
+        max_answer_bytes: int,
+        max_calls_per_agent: int | None = None,
+    ) -> None:
         self._transport = transport
         self._max_answer_bytes = max_answer_bytes
+        self._max_calls = max_calls_per_agent
+        self._calls: dict[str, int] = {}
+        self._calls_lock = Lock()
 
     def send(
         self,
@@ -56,17 +78,19 @@ class AgentClient:
     ) -> AgentAnswer:
         """Call one agent and read its answer as the contract has it.
 
-        `query` is the raw query string, `timeout` in seconds. Error answers of
-        the agent are answers too. Raises AgentUnreachable, AgentTimeout,
-        BadAgentAnswer and NotCallable.
+        `query` is the raw query string, `timeout` the seconds for all of it.
+        Error answers of the agent are answers too. Raises AgentBusy,
+        AgentUnreachable, AgentTimeout, BadAgentAnswer and NotCallable.
         """
         dialect = Dialect(agent.dialect)
         dialects.check_supported(dialect, endpoint, query, agent.name)
-        request = self._build(agent, endpoint, query, body, request_id, timeout)
         started = time.perf_counter()
+        deadline = started + timeout
         try:
-            raw = self._exchange(request, timeout, started)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+            with self._counted(agent):
+                request = self._build(agent, endpoint, query, body, request_id, deadline)
+                raw = self._exchange(request, deadline)
+        except _NOT_SENT as error:
             raise AgentUnreachable(agent.name, _why(error)) from error
         except (httpx.TimeoutException, TimeoutError) as error:
             raise AgentTimeout(agent.name, timeout, _state_after(endpoint)) from error
@@ -113,7 +137,7 @@ class AgentClient:
         query: str,
         body: bytes | None,
         request_id: str,
-        timeout: float,
+        deadline: float,
     ) -> httpx.Request:
         base = _base_url(agent.url)
         target = f"{endpoint.path}?{query}" if query else endpoint.path
@@ -133,26 +157,43 @@ class AgentClient:
             headers=headers,
             content=body,
             extensions={
-                "timeout": {
-                    "connect": min(timeout, _CONNECT_TIMEOUT_S),
-                    "read": timeout,
-                    "write": timeout,
-                    "pool": timeout,
-                }
+                "timeout": {"connect": deadline, "read": deadline, "write": deadline, "pool": None}
             },
         )
 
-    def _exchange(self, request: httpx.Request, timeout: float, started: float) -> RawAnswer:
+    @contextmanager
+    def _counted(self, agent: Agent) -> Iterator[None]:
+        """Raises AgentBusy if the agent's URL is being called often enough."""
+        url = agent.url
+        with self._calls_lock:
+            calls = self._calls.get(url, 0)
+            if self._max_calls is not None and calls >= self._max_calls:
+                raise AgentBusy(agent.name, calls)
+            self._calls[url] = calls + 1
         try:
-            return self._exchange_once(request, timeout, started)
+            yield
+        finally:
+            with self._calls_lock:
+                self._calls[url] -= 1
+                if not self._calls[url]:
+                    del self._calls[url]
+
+    def _exchange(self, request: httpx.Request, deadline: float) -> RawAnswer:
+        try:
+            return self._exchange_once(request, deadline)
         except _LOST_CONNECTION:
             # An agent that restarted leaves dead connections in the pool. A
             # read may be sent again; a change may have been made already.
             if request.method != "GET":
                 raise
-            return self._exchange_once(request, timeout, started)
+            return self._exchange_once(request, deadline)
 
-    def _exchange_once(self, request: httpx.Request, timeout: float, started: float) -> RawAnswer:
+    def _exchange_once(self, request: httpx.Request, deadline: float) -> RawAnswer:
+        left = deadline - time.perf_counter()
+        if left <= 0:
+            raise TimeoutError
+        # Unlike the others, the pool's timeout is a number of seconds.
+        request.extensions["timeout"]["pool"] = left
         response = self._transport.handle_request(request)
         try:
             parts = []
@@ -161,9 +202,6 @@ class AgentClient:
                 length += len(part)
                 if length > self._max_answer_bytes:
                     raise _TooLong(self._max_answer_bytes)
-                # The read timeout starts anew with every part.
-                if time.perf_counter() - started > timeout:
-                    raise TimeoutError
                 parts.append(part)
         finally:
             response.close()
@@ -204,8 +242,11 @@ def shared_client() -> AgentClient:
         max_keepalive_connections=_MAX_CONNECTIONS,
         keepalive_expiry=_KEEPALIVE_S,
     )
-    transport = httpx.HTTPTransport(trust_env=False, limits=limits)
-    return AgentClient(transport, settings.KVPLANE_MAX_ANSWER_BYTES)
+    return AgentClient(
+        DeadlineTransport(limits),
+        settings.KVPLANE_MAX_ANSWER_BYTES,
+        settings.KVPLANE_MAX_CALLS_PER_AGENT,
+    )
 
 
 def send(

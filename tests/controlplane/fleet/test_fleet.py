@@ -119,6 +119,8 @@ def test_agent__bad_field__is_400_naming_it_and_nothing_is_stored(admin_api, cha
         ("HTTPS://Node-3.Example:443/", "https://node-3.example:443"),
         ("http://[::1]:7000", "http://[::1]:7000"),
         ("http://localhost", "http://localhost"),
+        (f"http://{'a' * 63}.b_1:1", f"http://{'a' * 63}.b_1:1"),
+        ("http://10-0-0-7.nodes.0xyz.:80", "http://10-0-0-7.nodes.0xyz.:80"),
     ],
 )
 def test_url__root_of_a_server__is_stored_in_normal_form(url, stored):
@@ -152,6 +154,21 @@ def test_url__root_of_a_server__is_stored_in_normal_form(url, stored):
         "http://h\r\nX: y",
         "http://h\x00",
         "http://ü.example",
+        "http://a..b:80",
+        "http://.a:80",
+        "http://a..:80",
+        "http://-a.b",
+        "http://a-.b",
+        f"http://{'a' * 64}.b",
+        f"http://{'.'.join(['a' * 60] * 5)}",
+        "http://2852039166",
+        "http://0xA9FEA9FE",
+        "http://169.254.43518",
+        "http://169.254.0xa9fe",
+        "http://0251.0376.0251.0376",
+        "http://169.254.169.254.",
+        "http://0",
+        "http://0x",
     ],
 )
 def test_url__anything_else__is_refused(url):

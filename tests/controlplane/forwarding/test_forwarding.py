@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ import pytest
 
 from controlplane.fleet.models import Dialect
 from controlplane.forwarding import (
+    AgentBusy,
     AgentClient,
     AgentTimeout,
     AgentUnreachable,
@@ -18,6 +20,7 @@ from controlplane.forwarding import (
     NotCallable,
     send,
 )
+from controlplane.forwarding.deadlines import DeadlineTransport
 from engine.contract import endpoint
 
 pytestmark = pytest.mark.django_db
@@ -59,8 +62,8 @@ def raw_server(*replies: bytes | None) -> Iterator[tuple[str, list[bytes]]]:
 
 @pytest.fixture
 def real_client() -> Iterator[AgentClient]:
-    transport = httpx.HTTPTransport(trust_env=False)
-    yield AgentClient(transport, max_answer_bytes=1000)
+    transport = DeadlineTransport()
+    yield AgentClient(transport, max_answer_bytes=1000, max_calls_per_agent=1)
     transport.close()
 
 
@@ -99,6 +102,133 @@ def test_send__agent_is_silent__is_504(real_client, make_agent):
         call(real_client, make_agent(url=url), "enable_freeze", timeout=0.2)
 
     assert caught.value.status == 504
+
+
+@contextmanager
+def dripping_server(start: bytes, drop: bytes) -> Iterator[str]:
+    """A server that answers every connection with `start` and then, without
+    end, `drop` after `drop`."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def serve() -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            connection.recv(65536)
+            try:
+                connection.sendall(start)
+                while not done.wait(0.05):
+                    connection.sendall(drop)
+            except OSError:
+                return
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        done.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+        listener.close()
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    ("start", "drop"),
+    [
+        (b"HTTP/1.1 200 OK\r\nx: ", b"a"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (OK.replace(b"length: 13", b"length: 900"), b" "),
+    ],
+    ids=["headers", "interim-answers", "body"],
+)
+def test_send__agent_drips__is_504_in_time(real_client, make_agent, start, drop):
+    started = time.perf_counter()
+    with dripping_server(start, drop) as url, pytest.raises(AgentTimeout):
+        call(real_client, make_agent(url=url), timeout=0.3)
+
+    assert time.perf_counter() - started < 1.5
+
+
+def test_send__agent_does_not_read__is_504_in_time(real_client, make_agent):
+    started = time.perf_counter()
+    with raw_server(None) as (url, _), pytest.raises(AgentTimeout):
+        real_client.send(
+            make_agent(url=url),
+            endpoint("update_conf"),
+            query="",
+            body=b" " * (64 << 20),
+            request_id="r",
+            timeout=0.3,
+        )
+
+    assert time.perf_counter() - started < 1.5
+
+
+def test_send__lost_connection__the_second_try_has_what_is_left(real_client, make_agent):
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        first, _ = listener.accept()
+        with first:
+            first.recv(65536)
+            time.sleep(0.3)
+        second, _ = listener.accept()
+        with second:
+            second.recv(65536)
+            time.sleep(1.5)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    started = time.perf_counter()
+    agent = make_agent(url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+    with listener, pytest.raises(AgentTimeout):
+        call(real_client, agent, timeout=0.5)
+    assert time.perf_counter() - started < 0.75
+    thread.join(5)
+
+
+def test_send__agent_hangs__further_calls_are_503_at_once(real_client, make_agent):
+    def hang(agent) -> None:
+        with pytest.raises(AgentTimeout):
+            call(real_client, agent, timeout=1.0)
+
+    with raw_server(None, OK) as (url, received):
+        agent = make_agent(url=url)
+        hanging = threading.Thread(target=hang, args=(agent,))
+        hanging.start()
+        while not received:
+            time.sleep(0.01)
+        started = time.perf_counter()
+        with pytest.raises(AgentBusy) as caught:
+            call(real_client, agent, "enable_freeze")
+        assert time.perf_counter() - started < 0.5
+        results = real_client.send_all(
+            [agent], endpoint("enable_freeze"), query="", body=None, request_id="r", timeout=5.0
+        )
+        hanging.join()
+        assert not real_client._calls
+
+    assert caught.value.status == 503
+    assert caught.value.body()["error"] == "Agent busy"
+    assert caught.value.body()["state"] == "unchanged"
+    assert isinstance(results[0], AgentBusy)
+
+
+@pytest.mark.parametrize("url", ["http://a..b:80", f"http://{'a' * 64}.b:80", "http://xn--:80"])
+def test_send__stored_url_cannot_be_called__is_502_and_state_unchanged(
+    real_client, make_agent, url
+):
+    agent = make_agent()
+    agent.url = url
+    with pytest.raises(AgentUnreachable) as caught:
+        call(real_client, agent, "enable_freeze")
+
+    assert caught.value.body()["state"] == "unchanged"
 
 
 def test_send__nobody_listens__is_502_and_state_unchanged(real_client, make_agent):
