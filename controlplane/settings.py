@@ -34,6 +34,12 @@ KVPLANE_MAX_CALLS_PER_AGENT = env.int(
 )
 if KVPLANE_MAX_CALLS_PER_AGENT < 1:
     raise ImproperlyConfigured("KVPLANE_MAX_CALLS_PER_AGENT must be at least 1.")
+# Half of the threads: one agent that hangs must not take the others along.
+KVPLANE_MAX_CALLS_PER_AGENT = env.int(
+    "KVPLANE_MAX_CALLS_PER_AGENT", default=max(1, KVPLANE_HTTP_THREADS // 2)
+)
+if KVPLANE_MAX_CALLS_PER_AGENT < 1:
+    raise ImproperlyConfigured("KVPLANE_MAX_CALLS_PER_AGENT must be at least 1.")
 if KVPLANE_AGENT_TIMEOUT <= 0:
     raise ImproperlyConfigured("KVPLANE_AGENT_TIMEOUT must be a number of seconds above 0.")
 
