@@ -20,6 +20,8 @@ def in_the_future(moment: datetime) -> None:
 class UserSerializer(serializers.ModelSerializer[User]):
     """A user; `role` is the role that counts."""
 
+    # Not an EmailField: the document would promise an address where none was given.
+    email = serializers.CharField(read_only=True, help_text='"" if none was given.')
     role = serializers.ChoiceField(choices=UserRole.choices, source="access_role")
 
     class Meta:

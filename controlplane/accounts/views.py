@@ -18,6 +18,9 @@ from controlplane.accounts.models import ApiToken, User, UserRole
 from controlplane.accounts.permissions import AdminsOnly, access_role
 from controlplane.middleware import request_id_of
 
+_LAST_ADMIN = OpenApiResponse(
+    {"$ref": "#/components/schemas/Error"}, "It would leave nobody who can manage users."
+)
 _ISSUED = OpenApiExample(
     "Issued",
     value={
@@ -71,7 +74,7 @@ class UserViewSet(
         )
         return Response(serializers.UserSerializer(user).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(responses={200: serializers.UserSerializer})
+    @extend_schema(responses={200: serializers.UserSerializer, 409: _LAST_ADMIN})
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change role, e-mail, password, or whether the user may log in."""
         user = services.update_user(
@@ -82,6 +85,7 @@ class UserViewSet(
         )
         return Response(serializers.UserSerializer(user).data)
 
+    @extend_schema(responses={204: None, 409: _LAST_ADMIN})
     def destroy(self, request: Request, pk: str) -> Response:
         """Delete a user and the user's tokens."""
         services.delete_user(

@@ -42,6 +42,12 @@ _WORKER = OpenApiExample(
 )
 
 
+_ENGINE_EXISTS = OpenApiResponse(
+    {"$ref": "#/components/schemas/Error"}, "Another engine has that name."
+)
+_ENGINE_IN_USE = OpenApiResponse({"$ref": "#/components/schemas/Error"}, "It has agents.")
+
+
 class EngineViewSet(
     ViewersReadAdminsChange,
     mixins.ListModelMixin,
@@ -65,16 +71,17 @@ class EngineViewSet(
             return serializers.EngineWriteSerializer
         return serializers.EngineSerializer
 
-    @extend_schema(responses={201: serializers.EngineSerializer})
+    @extend_schema(responses={201: serializers.EngineSerializer, 409: _ENGINE_EXISTS})
     def create(self, request: Request) -> Response:
         """Make an engine; agents that register make theirs by themselves."""
         return Response(self._save(request, Engine()), status=status.HTTP_201_CREATED)
 
-    @extend_schema(responses={200: serializers.EngineSerializer})
+    @extend_schema(responses={200: serializers.EngineSerializer, 409: _ENGINE_EXISTS})
     def update(self, request: Request, name: str) -> Response:
         """Replace an engine's name and labels."""
         return Response(self._save(request, self.get_object()))
 
+    @extend_schema(responses={204: None, 409: _ENGINE_IN_USE})
     def destroy(self, request: Request, name: str) -> Response:
         """Forget an engine that has no agents."""
         services.remove_engine(

@@ -18,6 +18,7 @@ _GATEWAY_ERRORS = {
     403: "The role of the caller does not allow it.",
     404: "No such agent.",
     409: "No agent was named, and more or fewer than one has the component.",
+    501: "Agents of this dialect cannot do the call.",
     502: "The agent refused the connection, broke it, or gave a bad answer.",
     503: "The agent lacks the component, or the change could not be recorded.",
     504: "The agent did not answer in time.",

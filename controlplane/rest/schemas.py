@@ -1,4 +1,4 @@
-"""How errors look in the OpenAPI document."""
+"""What every operation and schema of the OpenAPI document has in common."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -81,6 +81,38 @@ def add_error_answers(
             if method in operations:
                 _add_to(operations[method])
     return result
+
+
+def let_anything_be_null(
+    result: dict[str, Any],
+    generator: object,
+    request: object,
+    public: bool,  # noqa: FBT001 - the hook's signature is drf-spectacular's
+) -> dict[str, Any]:
+    """A drf-spectacular hook: takes "one of: anything, null" out of the schemas.
+    A null is both of these, so no null would satisfy it."""
+    for schema in result.get("components", {}).get("schemas", {}).values():
+        for described in schema.get("properties", {}).values():
+            if described.get("oneOf") == [{}, {"type": "null"}]:
+                del described["oneOf"]
+    return result
+
+
+def order_methods(
+    result: dict[str, Any],
+    generator: object,
+    request: object,
+    public: bool,  # noqa: FBT001 - the hook's signature is drf-spectacular's
+) -> dict[str, Any]:
+    """A drf-spectacular hook: the same document from every process. The methods
+    of a path come out of a set."""
+    for path, operations in result.get("paths", {}).items():
+        result["paths"][path] = dict(sorted(operations.items(), key=_place_of_method))
+    return result
+
+
+def _place_of_method(item: tuple[str, object]) -> int:
+    return _METHODS.index(item[0])
 
 
 def _add_to(operation: dict[str, Any]) -> None:

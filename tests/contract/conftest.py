@@ -52,13 +52,10 @@ class Stack:
     token: str
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    directory = tmp_path_factory.mktemp("stack")
-    port = free_ports(3)
-    scheduler_url, worker_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"
-    controlplane_url = f"http://127.0.0.1:{port + 2}"
-    agent_environment = clean_environment(
+def agent_environment(port: int) -> dict[str, str]:
+    """Settings of a scheduler on that port and a worker on the next, with a cache
+    too small to be slow."""
+    return clean_environment(
         KVPLANE_AGENT_TOKEN=AGENT_TOKEN,
         KVPLANE_INTERNAL_API_SERVER_PORT_START=str(port),
         KVPLANE_SERVE_SCHEDULER="true",
@@ -74,12 +71,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         KVPLANE_MAX_LOCAL_CPU_SIZE="0.01",
         KVPLANE_LMCACHE_INSTANCE_ID=INSTANCE,
     )
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("stack")
+    port = free_ports(3)
+    scheduler_url, worker_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"
+    controlplane_url = f"http://127.0.0.1:{port + 2}"
     environment = clean_environment(KVPLANE_DATA_DIR=str(directory / "data"))
     token = prepare(environment, "contract", "operator")
     with (
         running(
             [sys.executable, "-m", "engine"],
-            agent_environment,
+            agent_environment(port),
             directory / "agent.log",
             [f"{scheduler_url}/health", f"{worker_url}/health"],
         ),
