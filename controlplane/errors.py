@@ -6,18 +6,25 @@ from http import HTTPStatus
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import csrf, defaults
 from rest_framework import exceptions
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
-from controlplane.accounts.actors import request_actor
+from controlplane.accounts.actors import request_actor, user_actor
 from controlplane.audit.services import record_denial
 from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
 _WHOLE = "non_field_errors"
+_NO_DATABASE = {
+    "error": "Service unavailable",
+    "message": "The control plane's database did not do what it should; the log has the details "
+    "under this X-Request-ID. Try again.",
+}
 _HTML_PATHS = ("/admin/", "/api/auth/")
 
 
@@ -35,13 +42,18 @@ def exception_handler(error: Exception, context: dict[str, object]) -> Response 
         response = Response(error.body(), status=error.status)
         if error.status == HTTPStatus.UNAUTHORIZED:
             response["WWW-Authenticate"] = 'Bearer realm="kvplane"'
+    elif isinstance(error, DatabaseError):
+        logger.error("the database failed", exc_info=error)
+        response = Response(_NO_DATABASE, status=HTTPStatus.SERVICE_UNAVAILABLE)
     elif isinstance(error, exceptions.APIException):
         response = _from_api_exception(error)
     else:
         return None
     set_rollback()
     if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        _record_denial(context, response.status_code)
+        view = context.get("view")
+        if isinstance(view, APIView):
+            _record_denial(view.request, response.status_code)
     return response
 
 
@@ -82,17 +94,14 @@ def _first_message(detail: object, path: tuple[str, ...]) -> tuple[tuple[str, ..
     return path, str(detail)
 
 
-def _record_denial(context: dict[str, object], status: int) -> None:
-    view = context.get("view")
-    if isinstance(view, APIView):
-        request = view.request
-        record_denial(
-            actor=request_actor(request),
-            request_id=str(getattr(request, "request_id", "")),
-            status=status,
-            method=request.method or "",
-            path=request.path,
-        )
+def _record_denial(request: Request | HttpRequest, status: int) -> None:
+    actor = request_actor(request) if isinstance(request, Request) else user_actor(request)
+    record_denial(
+        actor=actor,
+        request_id=str(getattr(request, "request_id", "")),
+        status=status,
+        request={"method": request.method or "", "path": request.path[:500]},
+    )
 
 
 def _body(status: HTTPStatus, message: str) -> JsonResponse:
@@ -121,6 +130,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
+    _record_denial(request, HTTPStatus.FORBIDDEN)
     if _wants_html(request):
         return defaults.permission_denied(request, exception)
     return _body(HTTPStatus.FORBIDDEN, "Your role does not allow this.")
@@ -145,6 +155,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW."""
+    _record_denial(request, HTTPStatus.FORBIDDEN)
     if _wants_html(request):
         return csrf.csrf_failure(request, reason)
     return _body(HTTPStatus.FORBIDDEN, f"{reason} Send the X-CSRFToken header.")

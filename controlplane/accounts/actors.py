@@ -7,11 +7,12 @@ from rest_framework.request import Request
 
 from controlplane.accounts.models import ApiToken, User
 from controlplane.audit.actors import Actor, ActorKind
+from controlplane.audit.models import MAX_ACTOR_NAME, MAX_SOURCE_ADDRESS
 
 
 def source_address(request: Request | HttpRequest) -> str:
-    """The IP address that the connection came from."""
-    return str(request.META.get("REMOTE_ADDR") or "")
+    """The IP address that the connection came from, as much as a row can hold."""
+    return str(request.META.get("REMOTE_ADDR") or "")[:MAX_SOURCE_ADDRESS]
 
 
 def request_actor(request: Request) -> Actor:
@@ -29,7 +30,8 @@ def request_actor(request: Request) -> Actor:
 
 def user_actor(request: Request | HttpRequest) -> Actor:
     """Who is logged in, or nobody known."""
-    user = request.user
+    # A request that a middleware refuses may have no user yet.
+    user = getattr(request, "user", None)
     if isinstance(user, User):
         return Actor(
             ActorKind.USER, user.get_username(), f"user:{user.pk}", source_address(request)
@@ -43,4 +45,4 @@ def command_actor(command: str) -> Actor:
         account = getpass.getuser()
     except (KeyError, OSError):
         account = "unknown"
-    return Actor(ActorKind.COMMAND, account, f"command:{command}")
+    return Actor(ActorKind.COMMAND, account[:MAX_ACTOR_NAME], f"command:{command}")

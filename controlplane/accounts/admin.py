@@ -54,6 +54,7 @@ class UserAdmin(RoleModelAdmin):
             password=data["new_password"],
             email=data["email"],
             role=UserRole(data["role"]),
+            is_active=data["is_active"],
             actor=actor,
             request_id=request_id,
         )

@@ -6,5 +6,6 @@ class AccountsConfig(AppConfig):
     label = "accounts"
 
     def ready(self) -> None:
-        """Make the authentication scheme known to drf-spectacular."""
-        from controlplane.accounts import schema  # noqa: F401
+        """Make the authentication scheme known to drf-spectacular, and listen
+        to logins and logouts."""
+        from controlplane.accounts import schema, sessions  # noqa: F401

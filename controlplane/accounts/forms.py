@@ -6,6 +6,7 @@ from django import forms
 from django.contrib.auth.password_validation import validate_password
 
 from controlplane.accounts.models import ApiToken, User, UserRole
+from controlplane.accounts.services import LastAdmin, is_last_admin
 
 # Generic for the type checker only: at run time django's class takes no argument.
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ class UserForm(_UserForm):
         elif self.instance.pk is None:
             raise forms.ValidationError("A new user needs a password.")
         return password
+
+    def clean(self) -> dict[str, Any]:
+        """The fields. Raises ValidationError for what leaves no admin."""
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        is_admin = self.instance.is_superuser or data.get("role") == UserRole.ADMIN
+        stays = is_admin and data.get("is_active")
+        if self.instance.pk is not None and not stays and is_last_admin(self.instance):
+            raise forms.ValidationError(LastAdmin().message)
+        return data
 
 
 class ApiTokenForm(_ApiTokenForm):

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
@@ -27,6 +28,12 @@ class UserRole(models.TextChoices):
 _RANKS = {role.value: rank for rank, role in enumerate(UserRole)}
 
 
+def one_line(text: str) -> None:
+    """Raises ValidationError for control characters, line breaks among them."""
+    if not text.isprintable():
+        raise ValidationError("Leave out line breaks and control characters.")
+
+
 class User(AbstractUser):
     """A person. `access_role` is what counts: a superuser is an admin."""
 
@@ -47,7 +54,9 @@ class ApiToken(models.Model):
     """A bearer token: only the SHA-256 digest of it is kept."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
-    name = models.CharField(max_length=128, help_text="What the token is for.")
+    name = models.CharField(
+        max_length=128, validators=[one_line], help_text="What the token is for."
+    )
     role = models.CharField(max_length=16, choices=UserRole.choices)
     prefix = models.CharField(max_length=16, help_text="How the token begins, to recognise it.")
     digest = models.CharField(max_length=64, unique=True)

@@ -7,7 +7,7 @@ from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.validators import UniqueValidator
 
-from controlplane.accounts.models import ApiToken, User, UserRole
+from controlplane.accounts.models import ApiToken, User, UserRole, one_line
 from controlplane.accounts.services import IssuedToken
 
 
@@ -86,7 +86,9 @@ class TokenSerializer(serializers.ModelSerializer[ApiToken]):
 class NewTokenSerializer(serializers.Serializer[ApiToken]):
     """What is needed to make a token."""
 
-    name = serializers.CharField(max_length=128, help_text="What the token is for.")
+    name = serializers.CharField(
+        max_length=128, validators=[one_line], help_text="What the token is for."
+    )
     role = serializers.ChoiceField(
         choices=UserRole.choices, help_text="At most the role of the user."
     )

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.contrib.auth.password_validation import validate_password
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from controlplane.accounts.models import ApiToken, User, UserRole
@@ -38,6 +39,13 @@ class LastAdmin(ContractError):
             "Last admin",
             "This is the only active admin; make another user an admin first.",
         )
+
+
+class NameTaken(ContractError):
+    """A user of that name exists."""
+
+    def __init__(self, username: str) -> None:
+        super().__init__(409, "Name taken", f"A user '{username}' exists; choose another name.")
 
 
 @dataclass(frozen=True)
@@ -106,21 +114,24 @@ def create_token(
     """Make a token that acts for `user` with at most `role`.
 
     `granted_by` is the role that the caller acts with. Raises RoleNotAllowed
-    if `role` exceeds that or the user's own.
+    if `role` exceeds that or the user's own, and django's ValidationError for a
+    name that is empty, too long or not one line.
     """
     ceiling = min(user.access_role, granted_by, key=lambda role: role.rank)
     if not ceiling.includes(role):
         raise RoleNotAllowed(role, ceiling)
     secret = make_secret(API_TOKEN_PREFIX)
+    token = ApiToken(
+        user=user,
+        name=name,
+        role=role,
+        prefix=secret.prefix,
+        digest=secret.digest,
+        expires_at=expires_at,
+    )
+    token.clean_fields(exclude=["user"])
     with transaction.atomic():
-        token = ApiToken.objects.create(
-            user=user,
-            name=name,
-            role=role,
-            prefix=secret.prefix,
-            digest=secret.digest,
-            expires_at=expires_at,
-        )
+        token.save(force_insert=True)
         audit.record(
             action="api_token.create",
             actor=actor,
@@ -163,19 +174,32 @@ def create_user(
     actor: Actor,
     request_id: str,
     email: str = "",
+    is_active: bool = True,
 ) -> User:
-    """Make a user who can log in. Raises django's ValidationError for a weak
-    password and IntegrityError for a name that is taken."""
-    user = User(username=username, email=User.objects.normalize_email(email), role=role)
+    """Make a user, who can log in if active. Raises NameTaken, and django's
+    ValidationError for a weak password and for what cannot be a name or an
+    e-mail address."""
+    user = User(username=username, email=email, role=role, is_active=is_active)
+    user.full_clean(exclude=["password"], validate_unique=False)
     validate_password(password, user)
     user.set_password(password)
     with transaction.atomic():
-        user.save(force_insert=True)
+        try:
+            with transaction.atomic():
+                user.save(force_insert=True)
+        except IntegrityError:
+            raise NameTaken(user.username) from None
         audit.record(
             action="user.create",
             actor=actor,
             request_id=request_id,
-            request={"id": user.pk, "username": username, "email": email, "role": role.value},
+            request={
+                "id": user.pk,
+                "username": user.username,
+                "email": user.email,
+                "role": role.value,
+                "is_active": is_active,
+            },
             outcome="succeeded",
         )
     return user
@@ -192,6 +216,7 @@ def update_user(
     Raises LastAdmin, and django's ValidationError for a weak password.
     """
     with transaction.atomic():
+        admins = _lock_admins()
         user = User.objects.select_for_update().get(pk=user.pk)
         before = {name: getattr(user, name) for name in CHANGEABLE if name in changes}
         for name in before:
@@ -200,7 +225,9 @@ def update_user(
             password = str(changes["password"])
             validate_password(password, user)
             user.set_password(password)
-        _keep_an_admin(without=user if not _is_acting_admin(user) else None)
+        still_admin = user.is_active and user.access_role is UserRole.ADMIN
+        if admins == [user.pk] and not still_admin:
+            raise LastAdmin
         user.save()
         audit.record(
             action="user.update",
@@ -222,7 +249,8 @@ def delete_user(user: User, *, actor: Actor, request_id: str) -> None:
     """Delete the user and the user's tokens; the audit log keeps the name.
     Raises LastAdmin."""
     with transaction.atomic():
-        _keep_an_admin(without=user)
+        if _lock_admins() == [user.pk]:
+            raise LastAdmin
         audit.record(
             action="user.delete",
             actor=actor,
@@ -233,15 +261,19 @@ def delete_user(user: User, *, actor: Actor, request_id: str) -> None:
         user.delete()
 
 
-def _is_acting_admin(user: User) -> bool:
-    return user.is_active and user.access_role is UserRole.ADMIN
+def is_last_admin(user: User) -> bool:
+    """Whether the user, as the database has it, is the only active admin."""
+    return list(_acting_admins().values_list("pk", flat=True)) == [user.pk]
 
 
-def _keep_an_admin(without: User | None) -> None:
-    if without is None:
-        return
-    admins = User.objects.select_for_update().filter(is_active=True)
-    admins = admins.filter(role=UserRole.ADMIN) | admins.filter(is_superuser=True)
-    remaining = [pk for pk in admins.values_list("pk", flat=True) if pk != without.pk]
-    if not remaining and User.objects.filter(pk__in=[without.pk]).exists():
-        raise LastAdmin
+def _acting_admins() -> QuerySet[User]:
+    return User.objects.filter(
+        Q(role=UserRole.ADMIN) | Q(is_superuser=True), is_active=True
+    ).order_by("pk")
+
+
+def _lock_admins() -> list[int]:
+    """Those who are active admins, locked, until the transaction ends. Whoever
+    changes users does this first: the order keeps two from waiting for each
+    other, and the lock from demoting the last two admins at once."""
+    return list(_acting_admins().select_for_update().values_list("pk", flat=True))

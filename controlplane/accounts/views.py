@@ -103,7 +103,6 @@ class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericView
     """API tokens: one's own, and for admins everybody's."""
 
     queryset = ApiToken.objects.select_related("user")
-    serializer_class = serializers.TokenSerializer
     lookup_value_regex = "[0-9]{1,18}"
     filterset_class = TokenFilter
     ordering_fields = ["id", "name", "created_at"]
@@ -112,6 +111,12 @@ class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericView
     def required_role(self, request: Request) -> UserRole:
         """Everybody manages the tokens that they may see."""
         return UserRole.VIEWER
+
+    def get_serializer_class(self) -> type[BaseSerializer[ApiToken]]:
+        """By action: what is sent differs from what is shown."""
+        if self.action == "create":
+            return serializers.NewTokenSerializer
+        return serializers.TokenSerializer
 
     def get_queryset(self) -> QuerySet[ApiToken]:
         """One's own tokens; all of them for an admin."""
@@ -129,7 +134,7 @@ class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericView
         """Make a token. It is shown in this answer and never again."""
         if not _may_manage_tokens(request):
             raise PermissionDenied("Log in, or use an admin's token, to make a token.")
-        serializer = serializers.NewTokenSerializer(data=request.data)
+        serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         data = serializer.validated_data
         issued = services.create_token(

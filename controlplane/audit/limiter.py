@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 
@@ -21,9 +22,9 @@ class DenialLimiter:
         self._window_s = window_s
         self._keys = keys
         self._lock = threading.Lock()
-        self._windows: OrderedDict[str, _Window] = OrderedDict()
+        self._windows: OrderedDict[Hashable, _Window] = OrderedDict()
 
-    def admit(self, key: str) -> int | None:
+    def admit(self, key: Hashable) -> int | None:
         """How many events of this key were left out before this one, or None
         if this one is to be left out too."""
         now = time.monotonic()

@@ -6,6 +6,11 @@ from django.db import models
 
 from controlplane.audit.actors import ActorKind
 
+MAX_REASON = 500
+# A user's name, a slash, a token's name: 279 characters.
+MAX_ACTOR_NAME = 300
+MAX_SOURCE_ADDRESS = 64
+
 
 class AppendOnlyError(TypeError):
     """Somebody tried to change or delete an audit entry."""
@@ -61,11 +66,11 @@ class AuditEntry(models.Model):
     operation_id = models.UUIDField(null=True, db_index=True)
     request_id = models.CharField(max_length=128, db_index=True)
     actor_kind = models.CharField(max_length=16, choices=ActorKind.choices)
-    actor_name = models.CharField(max_length=255, db_index=True)
+    actor_name = models.CharField(max_length=MAX_ACTOR_NAME, db_index=True)
     actor_ref = models.CharField(max_length=255)
-    source_address = models.CharField(max_length=64, blank=True)
+    source_address = models.CharField(max_length=MAX_SOURCE_ADDRESS, blank=True)
     agent = models.CharField(max_length=128, blank=True, db_index=True)
-    reason = models.CharField(max_length=500, blank=True)
+    reason = models.CharField(max_length=MAX_REASON, blank=True)
     request = models.JSONField(default=dict)
     answer = models.JSONField(null=True)
     outcome = models.CharField(max_length=32, blank=True)

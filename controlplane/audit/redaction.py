@@ -1,5 +1,6 @@
 """Taking secrets out of what is about to be stored."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -7,24 +8,48 @@ from collections.abc import Mapping
 REDACTED = "***"
 _LEFT_OUT = "…"
 _MAX_DEPTH = 50
-_SECRET_NAMES = frozenset(
-    {"authorization", "cookie", "credential", "credentials", "passphrase", "passwd", "pwd"}
+# Parts of names, compared without separators: `apikey` is in `X-Api-Key`.
+_SECRET_PARTS = (
+    "secret",
+    "passw",
+    "passphrase",
+    "credential",
+    "accesskey",
+    "privatekey",
+    "apikey",
+    "authorization",
+    "cookie",
 )
-_SECRET_ENDINGS = ("password", "secret", "token", "api_key", "apikey", "private_key", "secret_key")
-_URL_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@]*@")
+_SECRET_WORDS = frozenset({"auth", "pwd"})
+# Tokens that are text of a prompt, and how many of them there are.
+_COUNTS = frozenset(
+    {
+        "tokens",
+        "token_changed",
+        "tokens_mock",
+        "tokens_input",
+        "num_tokens",
+        "stored_tokens",
+        "retrieved_tokens",
+        "min_retrieve_tokens",
+        "blend_min_tokens",
+    }
+)
+_WORD = re.compile(r"[A-Z]*[a-z0-9]+|[A-Z]+")
+_UNBROKEN = re.compile(r"""[^\s"'`]+""")
 _OWN_TOKEN = re.compile(r"\bkvp[a-z]?_[A-Za-z0-9_-]{16,}")
 
 
 def redact(value: object, depth: int = _MAX_DEPTH) -> object:
     """A copy of a JSON-ready value without secrets, fit for any database.
 
-    Replaced by `***`: values under secret names at any depth, credentials
-    inside URLs, and tokens of our own making wherever they stand. Characters
-    and numbers that a JSON column cannot hold are replaced too, and what is
-    nested deeper than `depth` is left out.
+    Replaced by `***`: values under secret names at any depth, also in a string
+    that holds JSON, credentials inside URLs, and tokens of our own making
+    wherever they stand. Characters and numbers that a JSON column cannot hold
+    are replaced too, and what is nested deeper than `depth` is left out.
     """
     if isinstance(value, str):
-        return _redact_text(value)
+        return _redact_string(value, depth)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if not isinstance(value, Mapping | list | tuple):
@@ -33,7 +58,7 @@ def redact(value: object, depth: int = _MAX_DEPTH) -> object:
         return _LEFT_OUT
     if isinstance(value, Mapping):
         return {
-            _redact_text(str(key)): redact_named(str(key), item, depth - 1)
+            redact_text(str(key)): redact_named(str(key), item, depth - 1)
             for key, item in value.items()
         }
     return [redact(item, depth - 1) for item in value]
@@ -41,17 +66,39 @@ def redact(value: object, depth: int = _MAX_DEPTH) -> object:
 
 def redact_named(name: str, value: object, depth: int = _MAX_DEPTH) -> object:
     """`value` redacted, knowing under which name it stands."""
-    return _hide(value) if _is_secret(name) else redact(value, depth)
+    return _hide(value) if _is_secret(name, value) else redact(value, depth)
 
 
-def _redact_text(text: str) -> str:
+def redact_text(text: str) -> str:
+    """`text` without credentials inside URLs, tokens of our own making, and
+    characters that a database cannot hold."""
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode("utf-8")
     if "\x00" in text:
         text = text.replace("\x00", "\ufffd")
     if "://" in text:
-        text = _URL_CREDENTIALS.sub(rf"\1{REDACTED}@", text)
+        text = _UNBROKEN.sub(_without_credentials, text)
     return _OWN_TOKEN.sub(REDACTED, text) if "kvp" in text else text
+
+
+def _redact_string(text: str, depth: int) -> object:
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            document = json.loads(text)
+        except RecursionError:
+            return _LEFT_OUT
+        except ValueError:
+            return redact_text(text)
+        return json.dumps(redact(document, depth), ensure_ascii=False)
+    return redact_text(text)
+
+
+def _without_credentials(unbroken: re.Match[str]) -> str:
+    # Up to the last @: a password may hold an @ or a slash. Rather a path with
+    # an @ in it is lost than half a password kept.
+    text = unbroken[0]
+    begin, end = text.find("://") + 3, text.rfind("@")
+    return text if begin < 3 or end < begin else text[:begin] + REDACTED + text[end:]
 
 
 def _hide(value: object) -> object:
@@ -59,6 +106,16 @@ def _hide(value: object) -> object:
     return value if value in (None, "") else REDACTED
 
 
-def _is_secret(name: str) -> bool:
-    plain = name.strip().lower().replace("-", "_")
-    return plain in _SECRET_NAMES or plain.endswith(_SECRET_ENDINGS)
+def _is_secret(name: str, value: object) -> bool:
+    words = [word.lower() for word in _WORD.findall(name)]
+    joined = "".join(words)
+    if any(part in joined for part in _SECRET_PARTS) or not _SECRET_WORDS.isdisjoint(words):
+        return True
+    return "token" in joined and "_".join(words) not in _COUNTS and not _counts(value)
+
+
+def _counts(value: object) -> bool:
+    """Whether it is made of numbers: how many tokens there are, or which."""
+    if isinstance(value, list):
+        return all(_counts(item) for item in value)
+    return isinstance(value, int | float)

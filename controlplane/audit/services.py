@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from controlplane.audit.actors import Actor
 from controlplane.audit.limiter import DenialLimiter
-from controlplane.audit.models import AuditEntry, Stage
-from controlplane.audit.redaction import redact
+from controlplane.audit.models import MAX_REASON, AuditEntry, Stage
+from controlplane.audit.redaction import redact, redact_text
 from controlplane.rows import insert_row
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def record(
         actor_ref=actor.ref,
         source_address=actor.source_address,
         agent=agent,
-        reason=reason,
+        reason=redact_text(reason)[:MAX_REASON],
         request=redact(request or {}),
         answer=redact(answer),
         outcome=outcome,
@@ -60,22 +60,30 @@ def record(
     return entry
 
 
-def record_denial(*, actor: Actor, request_id: str, status: int, method: str, path: str) -> None:
-    """Add an entry for a call that was refused with 401 or 403.
+def record_denial(
+    *,
+    action: str = "access.denied",
+    actor: Actor,
+    request_id: str,
+    request: Mapping[str, object],
+    status: int | None = None,
+) -> None:
+    """Add an entry for a call that was refused with 401 or 403, or a failed login.
 
-    At most ten a minute for one source address: whoever hammers the door must
-    not fill the disk. What was left out is counted in the next entry. A failure
-    to record is logged only, because the call is refused either way.
+    At most ten a minute for one actor at one source address: whoever hammers
+    the door must not fill the disk, nor hide anybody else. What was left out is
+    counted in the next entry. A failure to record is logged only, because the
+    call is refused either way.
     """
-    suppressed = _denials.admit(actor.source_address)
+    suppressed = _denials.admit((action, actor.source_address, actor.ref))
     if suppressed is None:
         return
     try:
         record(
-            action="access.denied",
+            action=action,
             actor=actor,
             request_id=request_id,
-            request={"method": method, "path": path[:500], "left_out_before": suppressed},
+            request={**request, "left_out_before": suppressed},
             outcome="denied",
             status=status,
         )

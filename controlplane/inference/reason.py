@@ -2,10 +2,10 @@
 
 from rest_framework.request import Request
 
+from controlplane.audit.models import MAX_REASON
 from engine.contract import ContractError
 
 REASON_HEADER = "X-KVPlane-Reason"
-MAX_REASON = 500
 
 
 def reason_of(request: Request) -> str:

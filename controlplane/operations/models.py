@@ -5,6 +5,7 @@ from typing import ClassVar
 from django.db import models
 
 from controlplane.audit.actors import ActorKind
+from controlplane.audit.models import MAX_ACTOR_NAME, MAX_REASON, MAX_SOURCE_ADDRESS
 from controlplane.operations.ids import new_operation_id
 
 
@@ -28,10 +29,10 @@ class Operation(models.Model):
     query = models.TextField(blank=True)
     body = models.JSONField(null=True)
     actor_kind = models.CharField(max_length=16, choices=ActorKind.choices)
-    actor_name = models.CharField(max_length=255, db_index=True)
+    actor_name = models.CharField(max_length=MAX_ACTOR_NAME, db_index=True)
     actor_ref = models.CharField(max_length=255)
-    source_address = models.CharField(max_length=64, blank=True)
-    reason = models.CharField(max_length=500, blank=True)
+    source_address = models.CharField(max_length=MAX_SOURCE_ADDRESS, blank=True)
+    reason = models.CharField(max_length=MAX_REASON, blank=True)
     request_id = models.CharField(max_length=128, db_index=True)
     state = models.CharField(max_length=16, choices=State.choices, db_index=True)
     created_at = models.DateTimeField(db_index=True)

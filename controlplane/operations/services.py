@@ -24,8 +24,8 @@ from django.utils import timezone
 from controlplane import forwarding
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor
-from controlplane.audit.models import Stage
-from controlplane.audit.redaction import redact, redact_named
+from controlplane.audit.models import MAX_REASON, Stage
+from controlplane.audit.redaction import redact, redact_named, redact_text
 from controlplane.fleet.models import Agent
 from controlplane.forwarding import AgentAnswer, AgentFailure, StateAfter
 from controlplane.operations import events
@@ -34,7 +34,6 @@ from controlplane.rows import insert_row, update_row
 from engine.contract import ContractError, Endpoint, parse_query, read_parameters
 
 logger = logging.getLogger(__name__)
-MAX_REASON = 500
 _MAX_STORED_BYTES = 64 << 10
 _OUTCOME_FIELDS = ("state", "status", "answer", "error", "duration_ms")
 
@@ -65,6 +64,20 @@ class OutcomeNotRecorded(ContractError):
                 "operation": str(operation_id),
                 "outcomes": {outcome.agent.name: outcome.state.value for outcome in outcomes},
             },
+        )
+
+
+class CallBrokeDown(AgentFailure):
+    """The control plane itself failed while it called the agents."""
+
+    def __init__(self, agent: str) -> None:
+        super().__init__(
+            500,
+            "Call broke down",
+            f"The control plane failed while it called agent '{agent}'; its log has the "
+            "details. Ask the agent for its state.",
+            agent,
+            StateAfter.UNKNOWN,
         )
 
 
@@ -110,26 +123,37 @@ def perform(
     `endpoint` is one with an `action`, `query` the raw query string, `body` the
     JSON to send. Failures of agents are outcomes, not exceptions. Raises
     NotRecorded, OutcomeNotRecorded, ContractError (400) for a query that the
-    endpoint cannot read, and ValueError for an endpoint that only reads or for
-    no targets.
+    endpoint cannot read or a reason that is too long, and ValueError for an
+    endpoint that only reads or for no targets.
     """
     if endpoint.action is None or not targets:
         raise ValueError("perform() takes an endpoint that changes something, and targets")
+    if len(reason) > MAX_REASON:
+        raise ContractError(
+            400,
+            "Invalid reason",
+            f"The reason has {len(reason)} characters; at most {MAX_REASON} are kept.",
+        )
     parameters = parse_query(query.encode())
     read_parameters(endpoint, parameters)
     operation, rows = _record_request(
         endpoint, targets, parameters, body, actor, reason, request_id
     )
     started = time.perf_counter()
-    results = forwarding.send_all(
-        targets, endpoint, query=query, body=body, request_id=request_id, timeout=timeout
-    )
-    duration_ms = (time.perf_counter() - started) * 1000
-    outcomes = [
-        Outcome(agent, _state_of(result), result)
-        for agent, result in zip(targets, results, strict=True)
-    ]
-    _record_outcomes(operation, rows, outcomes, actor, duration_ms)
+    results: Sequence[AgentAnswer | AgentFailure] = [CallBrokeDown(a.name) for a in targets]
+    try:
+        results = forwarding.send_all(
+            targets, endpoint, query=query, body=body, request_id=request_id, timeout=timeout
+        )
+    finally:
+        # Also when an exception goes on from here: what may have been changed
+        # must not look as if it were still under way.
+        duration_ms = (time.perf_counter() - started) * 1000
+        outcomes = [
+            Outcome(agent, _state_of(result), result)
+            for agent, result in zip(targets, results, strict=True)
+        ]
+        _record_outcomes(operation, rows, outcomes, actor, duration_ms)
     return Performed(operation, outcomes)
 
 
@@ -153,7 +177,8 @@ def _record_request(
         actor_name=actor.name,
         actor_ref=actor.ref,
         source_address=actor.source_address,
-        reason=reason,
+        # Redacting can make it longer.
+        reason=redact_text(reason)[:MAX_REASON],
         request_id=request_id,
         state=State.RUNNING,
         created_at=timezone.now(),

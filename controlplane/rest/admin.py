@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from controlplane.accounts.models import User, UserRole
+from engine.contract import ContractError
 
 # Generic for the type checker only: at run time django's class takes no argument.
 if TYPE_CHECKING:
@@ -21,6 +23,21 @@ class RoleModelAdmin(_ModelAdmin):
 
     view_role: ClassVar[UserRole] = UserRole.VIEWER
     change_role: ClassVar[UserRole] = UserRole.ADMIN
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The form. What a service refuses after the form found nothing wrong,
+        because somebody else was faster, is told above the form."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except ContractError as error:
+            self.message_user(request, error.message, messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Whether the user may look."""

@@ -37,6 +37,13 @@ def test_create_token__prints_a_token_that_works(make_user):
         ("register_agent", "a", "ftp://h", "--engine", "e", "--role", "worker"),
         ("register_agent", "a", "http://h", "--engine", "e", "--role", "worker"),
         ("create_user", "viewer", "--role", "admin"),
+        ("create_user", "a\nb", "--role", "admin"),
+        ("create_user", "a/b", "--role", "admin"),
+        ("create_user", "a" * 151, "--role", "admin"),
+        ("create_user", "ada", "--role", "admin", "--email", "x"),
+        ("create_token", "viewer", "--name", "a\nb"),
+        ("create_token", "viewer", "--name", "a" * 129),
+        ("create_token", "viewer", "--name", ""),
     ],
 )
 def test_command__bad_arguments__fail_with_a_reason_and_change_nothing(

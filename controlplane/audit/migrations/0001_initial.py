@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
                 ('operation_id', models.UUIDField(db_index=True, null=True)),
                 ('request_id', models.CharField(db_index=True, max_length=128)),
                 ('actor_kind', models.CharField(choices=[('user', 'User'), ('token', 'Token'), ('command', 'Command'), ('agent', 'Agent'), ('controller', 'Controller')], max_length=16)),
-                ('actor_name', models.CharField(db_index=True, max_length=255)),
+                ('actor_name', models.CharField(db_index=True, max_length=300)),
                 ('actor_ref', models.CharField(max_length=255)),
                 ('source_address', models.CharField(blank=True, max_length=64)),
                 ('agent', models.CharField(blank=True, db_index=True, max_length=128)),

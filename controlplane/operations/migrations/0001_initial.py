@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('query', models.TextField(blank=True)),
                 ('body', models.JSONField(null=True)),
                 ('actor_kind', models.CharField(choices=[('user', 'User'), ('token', 'Token'), ('command', 'Command'), ('agent', 'Agent'), ('controller', 'Controller')], max_length=16)),
-                ('actor_name', models.CharField(db_index=True, max_length=255)),
+                ('actor_name', models.CharField(db_index=True, max_length=300)),
                 ('actor_ref', models.CharField(max_length=255)),
                 ('source_address', models.CharField(blank=True, max_length=64)),
                 ('reason', models.CharField(blank=True, max_length=500)),

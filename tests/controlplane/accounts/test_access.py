@@ -3,12 +3,24 @@
 from datetime import timedelta
 
 import pytest
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
+from rest_framework.throttling import SimpleRateThrottle
+from rest_framework.validators import UniqueValidator
 
+from controlplane.accounts.actors import command_actor, source_address
 from controlplane.accounts.models import ApiToken, User, UserRole
 from controlplane.accounts.secrets import digest_of
+from controlplane.accounts.services import delete_user, update_user
+from controlplane.accounts.views import TokenViewSet
+from controlplane.audit import services as audit_services
 from controlplane.audit.models import AuditEntry
+from controlplane.operations.models import Operation
+
+from ..conftest import ACTOR
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct-horse-battery-staple"
@@ -161,7 +173,111 @@ def test_denied__many_from_one_address__are_bounded(viewer_api):
     assert AuditEntry.objects.filter(action="access.denied").count() == 10
 
 
+def test_denied__anonymous_flood__does_not_hide_who_is_known(viewer_api):
+    for _ in range(30):
+        APIClient().get("/api/v1/users/")
+    viewer_api.get("/api/v1/users/")
+
+    assert AuditEntry.objects.filter(actor_name="viewer/tests", action="access.denied").exists()
+
+
+def test_session__logins_and_logout__on_record_without_the_password(make_user):
+    make_user(UserRole.ADMIN)
+    client = Client()
+    for password in ("wrong-" + PASSWORD, PASSWORD):
+        sent = {"username": "admin", "password": password}
+        client.post("/admin/login/", sent, HTTP_X_REQUEST_ID="r-1", REMOTE_ADDR="10.9.8.7")
+    client.post("/admin/logout/", HTTP_X_REQUEST_ID="r-2")
+
+    failed, opened, closed = AuditEntry.objects.order_by("id")
+    assert (failed.action, failed.outcome) == ("user.login", "denied")
+    assert failed.request["username"] == "admin"
+    assert (opened.action, opened.outcome) == ("user.login", "succeeded")
+    assert (opened.actor_name, opened.request_id) == ("admin", "r-1")
+    assert {failed.source_address, opened.source_address} == {"10.9.8.7"}
+    assert (closed.action, closed.actor_name, closed.request_id) == ("user.logout", "admin", "r-2")
+    assert PASSWORD not in str(list(AuditEntry.objects.values()))
+
+
+def test_session__many_failed_logins__are_bounded(db):
+    for number in range(30):
+        sent = {"username": f"nobody-{number}", "password": "x"}
+        Client().post("/admin/login/", sent)
+
+    assert AuditEntry.objects.filter(action="user.login").count() == 10
+
+
+def test_session__logout_that_cannot_be_recorded__still_happens(make_user, monkeypatch):
+    client = Client()
+    client.force_login(make_user(UserRole.ADMIN))
+
+    def broken(**kwargs):
+        raise DatabaseError("disk full")
+
+    monkeypatch.setattr(audit_services, "record", broken)
+    client.post("/admin/logout/")
+
+    assert client.get("/admin/").status_code == 302
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError, DatabaseError])
+def test_database__fails__is_503_as_json(viewer_api, monkeypatch, error):
+    def broken(*args):
+        raise error("disk full at /secret/path")
+
+    monkeypatch.setattr(TokenViewSet, "filter_queryset", broken)
+    response = viewer_api.get("/api/v1/tokens/")
+
+    assert response.status_code == 503
+    assert set(response.json()) == {"error", "message"}
+    assert "secret" not in response.content.decode()
+
+
+def test_throttle__forwarded_for__is_not_believed(rf):
+    throttle = SimpleRateThrottle.__new__(SimpleRateThrottle)
+    request = rf.get("/", REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR="1.2.3.4")
+
+    assert throttle.get_ident(request) == "10.0.0.1"
+
+
+def test_browsable_tokens__form__asks_for_what_a_token_needs(make_user):
+    api = APIClient()
+    api.force_login(make_user(UserRole.ADMIN))
+    page = api.get("/api/v1/tokens/", HTTP_ACCEPT="text/html").content.decode()
+
+    assert "&quot;expires_at&quot;: null" in page
+    assert "&quot;role&quot;" in page
+
+
+def test_actor__longest_names__fit_the_columns():
+    longest = User._meta.get_field("username").max_length + 1
+    longest += ApiToken._meta.get_field("name").max_length
+
+    for model in (AuditEntry, Operation):
+        assert model._meta.get_field("actor_name").max_length >= longest
+
+
+def test_actor__source_address_of_any_length__fits_the_column(rf):
+    request = rf.get("/", REMOTE_ADDR="x" * 300)
+
+    fits = AuditEntry._meta.get_field("source_address").max_length
+    assert len(source_address(request)) <= fits
+
+
+def test_command_actor__account_name_from_the_environment__fits_the_column(monkeypatch):
+    monkeypatch.setenv("LOGNAME", "x" * 1000)
+
+    assert len(command_actor("x").name) <= AuditEntry._meta.get_field("actor_name").max_length
+
+
 class TestMakingTokens:
+    def test_token__name_with_control_characters__is_400_naming_it(self, admin_api):
+        sent = {"name": "a\x1bb", "role": "viewer"}
+        response = admin_api.post("/api/v1/tokens/", sent, format="json")
+
+        assert response.status_code == 400
+        assert "name" in response.json()["fields"]
+
     def test_token__made_in_a_session__works_and_is_never_shown_again(self, make_user):
         user = make_user(UserRole.OPERATOR)
         api = APIClient()
@@ -228,6 +344,32 @@ class TestMakingTokens:
 
 
 class TestUsers:
+    def test_user__name_taken_meanwhile__is_409(self, admin_api, monkeypatch):
+        monkeypatch.setattr(UniqueValidator, "__call__", lambda *args: None)
+        sent = {"username": "admin", "password": PASSWORD, "role": "viewer"}
+        response = admin_api.post("/api/v1/users/", sent, format="json")
+
+        assert response.status_code == 409
+        assert response.json()["error"] == "Name taken"
+
+    def test_user__changed__admins_are_locked_first_and_in_order(self, make_user):
+        user = make_user(UserRole.ADMIN)
+        for change in (
+            lambda: update_user(user, {"email": "a@b.de"}, actor=ACTOR, request_id="r"),
+            lambda: delete_user(user, actor=ACTOR, request_id="r"),
+        ):
+            make_user(UserRole.ADMIN, f"other-{User.objects.count()}")
+            with CaptureQueriesContext(connection) as captured:
+                change()
+            first = next(query["sql"] for query in captured if "SELECT" in query["sql"])
+            assert "role" in first.partition("WHERE")[2]
+            assert "ORDER BY" in first
+
+    def test_viewer__changed_while_nobody_is_admin__is_allowed(self, make_user):
+        user = make_user(UserRole.VIEWER)
+
+        delete_user(user, actor=ACTOR, request_id="r")
+
     def test_user__made_by_admin__is_on_record_without_password(self, admin_api):
         sent = {"username": "ada", "password": PASSWORD, "role": "operator"}
         response = admin_api.post("/api/v1/users/", sent, format="json")

@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from controlplane.accounts import services
 from controlplane.accounts.models import ApiToken, User, UserRole
 from controlplane.audit.models import AuditEntry
 from controlplane.fleet.models import Agent, EnrolmentToken
@@ -173,9 +174,123 @@ def test_user__added_and_changed__on_record(page_as):
     ada.refresh_from_db()
     assert ada.role == UserRole.OPERATOR
     assert ada.check_password(PASSWORD)
-    actions = AuditEntry.objects.filter(action__startswith="user.").values_list("action", flat=True)
-    assert sorted(actions) == ["user.create", "user.update"]
+    actions = AuditEntry.objects.order_by("id").values_list("action", flat=True)
+    assert list(actions) == ["user.login", "user.create", "user.update"]
 
 
 def test_admin__anonymous__is_sent_to_log_in():
     assert Client().get("/admin/").status_code == 302
+
+
+def log_in(username: str, path: str = "/admin/login/?next=/admin/") -> tuple[Client, object]:
+    client = Client(enforce_csrf_checks=True)
+    client.get(path)
+    sent = {
+        "username": username,
+        "password": PASSWORD,
+        "csrfmiddlewaretoken": client.cookies["kvplane_csrf"].value,
+        "next": "/admin/",
+    }
+    return client, client.post(path, sent)
+
+
+def test_login__admin_who_is_not_staff__gets_in(make_user):
+    assert not make_user(UserRole.ADMIN).is_staff
+    client, response = log_in("admin")
+
+    assert (response.status_code, response["Location"]) == (302, "/admin/")
+    page = client.get("/admin/")
+    assert page.status_code == 200
+    assert "may look" not in page.content.decode()
+
+
+def test_login__viewer__gets_in_and_is_told_what_the_role_allows(make_user):
+    make_user(UserRole.VIEWER)
+    client, response = log_in("viewer")
+
+    assert response.status_code == 302
+    assert (
+        "viewer&#x27; may look; only admins change anything"
+        in client.get("/admin/").content.decode()
+    )
+
+
+def test_login__wrong_password__is_told_so(make_user):
+    make_user(UserRole.ADMIN).set_password("another")
+    _, response = log_in("nobody")
+
+    assert response.status_code == 200
+    assert "correct username and password" in response.content.decode()
+
+
+def test_password__changed_in_the_admin__on_record_and_session_lives_on(make_user):
+    user = make_user(UserRole.OPERATOR)
+    client = Client()
+    client.force_login(user)
+    sent = {"old_password": PASSWORD, "new_password1": "x", "new_password2": "x"}
+    assert client.post("/admin/password_change/", sent).status_code == 200
+    new = PASSWORD[::-1]
+    sent |= {"new_password1": new, "new_password2": new}
+    response = client.post("/admin/password_change/", sent, HTTP_X_REQUEST_ID="r-1")
+
+    assert response.status_code == 302
+    assert client.get("/admin/").status_code == 200
+    user.refresh_from_db()
+    assert user.check_password(new)
+    entry = AuditEntry.objects.get(action="user.update")
+    assert (entry.actor_name, entry.request_id) == ("operator", "r-1")
+    assert entry.request["after"] == {}
+    assert new not in str(entry.request)
+
+
+def test_last_admin__demoted_in_the_admin__is_told_at_the_form(page_as):
+    client = page_as(UserRole.ADMIN)
+    admin = User.objects.get()
+    for change in ({"role": "viewer", "is_active": "on"}, {"role": "admin"}):
+        response = client.post(
+            reverse("admin:accounts_user_change", args=[admin.pk]), {"email": "", **change}
+        )
+
+        assert response.status_code == 200
+        assert "only active admin" in response.content.decode()
+    admin.refresh_from_db()
+    assert admin.access_role is UserRole.ADMIN
+    assert admin.is_active
+
+
+def test_change__refused_by_the_service_after_the_form__is_told(page_as, monkeypatch):
+    client = page_as(UserRole.ADMIN)
+
+    def refuse(**kwargs):
+        raise services.NameTaken("ada")
+
+    monkeypatch.setattr(services, "create_user", refuse)
+    sent = {"username": "ada", "email": "", "role": "viewer", "new_password": PASSWORD}
+    response = client.post(reverse("admin:accounts_user_add"), sent, follow=True)
+
+    assert response.status_code == 200
+    assert "choose another name" in response.content.decode()
+
+
+def test_user__added_inactive__is_inactive(page_as):
+    sent = {"username": "ada", "email": "", "role": "viewer", "new_password": PASSWORD}
+    page_as(UserRole.ADMIN).post(reverse("admin:accounts_user_add"), sent)
+
+    assert not User.objects.get(username="ada").is_active
+
+
+def test_denied__page_of_the_admin__on_record(page_as):
+    page_as(UserRole.VIEWER).get("/admin/accounts/user/", HTTP_X_REQUEST_ID="r-1")
+
+    entry = AuditEntry.objects.get(action="access.denied")
+    assert (entry.actor_name, entry.status, entry.request_id) == ("viewer", 403, "r-1")
+    assert entry.request["path"] == "/admin/accounts/user/"
+
+
+def test_denied__form_without_csrf_token__on_record(make_user):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(make_user(UserRole.ADMIN))
+    assert client.post("/admin/logout/").status_code == 403
+
+    entry = AuditEntry.objects.get(action="access.denied")
+    assert (entry.actor_name, entry.status) == ("admin", 403)

@@ -59,6 +59,31 @@ SECRET_NAMES = [
     "X-Api-Key",
     "enrolment-token",
     "secret",
+    "secret_value",
+    "tokenValue",
+    "api_tokens",
+    "redis_passwd",
+    "passwords",
+    "aws_access_key_id",
+    "secretAccessKey",
+    "privateKeyPem",
+    "proxy-authorization",
+    "credentials_json",
+    "redis_auth",
+    "basicAuth",
+    "cookies",
+]
+COUNTS = [
+    "num_tokens",
+    "min_retrieve_tokens",
+    "tokens_mock",
+    "tokens_input",
+    "token_changed",
+    "stored_tokens",
+    "retrieved_tokens",
+    "blend_min_tokens",
+    "tokens",
+    "author",
 ]
 
 
@@ -75,6 +100,27 @@ def test_redact__secret_name_at_any_depth__value_is_gone(secret, name, depth):
     assert secret not in str(redact(document))
 
 
+@pytest.mark.parametrize("name", COUNTS)
+def test_redact__name_of_a_count__value_stays(name):
+    assert redact({name: "kept"}) == {name: "kept"}
+
+
+def test_redact__long_text_made_to_be_slow__takes_no_time():
+    text = "://" * 300_000 + " " + "a" * 1_000_000 + " @"
+
+    assert redact(text) == text
+
+
+@pytest.mark.django_db
+def test_record__reason_with_secrets__is_redacted_and_fits():
+    reason = "redis://u:hush@h " + "http://a@ " * 48
+    entry = services.record(action="a.b", actor=ACTOR, request_id="r", reason=reason)
+
+    entry.refresh_from_db()
+    assert entry.reason.startswith("redis://***@h http://***@")
+    assert len(entry.reason) <= 500
+
+
 @pytest.mark.parametrize(
     ("value", "stored"),
     [
@@ -82,8 +128,18 @@ def test_redact__secret_name_at_any_depth__value_is_gone(secret, name, depth):
         ("see https://hush@host/x now", "see https://***@host/x now"),
         ("Bearer kvp_" + "A" * 43, "Bearer ***"),
         ("kvpe_" + "A" * 43, "***"),
-        ("http://10.0.0.1:7000/a@b", "http://10.0.0.1:7000/a@b"),
-        ({"num_tokens": 5, "tokens_mock": "0,9"}, {"num_tokens": 5, "tokens_mock": "0,9"}),
+        ("http://10.0.0.1:7000/a", "http://10.0.0.1:7000/a"),
+        ("redis://u:hush/hush@hush@host:1/0?x=1 then", "redis://***@host:1/0?x=1 then"),
+        ("'http://u:hush#?@h' and 'ada@b'", "'http://***@h' and 'ada@b'"),
+        ('see {"a": "redis://u:hush@h"}', 'see {"a": "redis://***@h"}'),
+        ('{"password": "hush", "n": [1]}', '{"password": "***", "n": [1]}'),
+        (' [{"agent_token": "hush"}]', '[{"agent_token": "***"}]'),
+        ('{"password": "hush", "password": ""}', '{"password": ""}'),
+        ("{not json", "{not json"),
+        ("[" * 100_000, "…"),
+        ({"num_tokens": "5", "tokens_mock": "0,9"}, {"num_tokens": "5", "tokens_mock": "0,9"}),
+        ({"surplus_tokens": 5, "token": [1, 2]}, {"surplus_tokens": 5, "token": [1, 2]}),
+        ({"password": 5, "auth": {"a": 1}}, {"password": "***", "auth": "***"}),
         ({"agent_token": None, "password": ""}, {"agent_token": None, "password": ""}),
         (float("nan"), "nan"),
         ("a\x00b", "a\ufffdb"),

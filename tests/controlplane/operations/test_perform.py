@@ -7,6 +7,7 @@ import httpx
 import pytest
 from django.db import DatabaseError, connection
 
+from controlplane import forwarding
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.models import AuditEntry, Stage
@@ -24,14 +25,21 @@ from engine.contract import ContractError, endpoint
 ACTOR = Actor(ActorKind.TOKEN, "ada/ci", "token:7", "10.1.2.3")
 
 
-def run(*targets, operation_id="enable_freeze", query="", body=None, timeout=5.0) -> Performed:
+def run(
+    *targets,
+    operation_id="enable_freeze",
+    query="",
+    body=None,
+    timeout=5.0,
+    reason="maintenance",
+) -> Performed:
     return perform(
         endpoint(operation_id),
         targets,
         query=query,
         body=body,
         actor=ACTOR,
-        reason="maintenance",
+        reason=reason,
         request_id="req-1",
         timeout=timeout,
     )
@@ -376,3 +384,41 @@ def test_perform__from_many_threads_at_once__loses_nothing(agents, make_agent):
     assert Operation.objects.filter(state=State.SUCCEEDED).count() == total
     assert AuditEntry.objects.filter(stage=Stage.REQUESTED).count() == total
     assert AuditEntry.objects.filter(stage=Stage.COMPLETED).count() == total
+
+
+@pytest.mark.django_db
+def test_perform__reason_too_long__changes_and_records_nothing(agents, make_agent):
+    with pytest.raises(ContractError) as caught:
+        run(make_agent(), reason="x" * 501)
+
+    assert caught.value.status == 400
+    assert agents.requests == []
+    assert not Operation.objects.exists()
+
+
+@pytest.mark.django_db
+def test_perform__reason_with_secrets__is_stored_without(agents, make_agent):
+    run(make_agent(), reason="move redis://u:hush@h")
+
+    stored = [Operation.objects.get().reason, *(entry.reason for entry in entries())]
+    assert stored == ["move redis://***@h"] * 3
+
+
+@pytest.mark.django_db
+def test_perform__forwarding_breaks_down__state_is_unknown_and_the_error_goes_on(
+    agents, make_agent, monkeypatch
+):
+    def broken(*args, **kwargs):
+        raise RuntimeError("bug: hush")
+
+    monkeypatch.setattr(forwarding, "send_all", broken)
+    with pytest.raises(RuntimeError):
+        run(make_agent())
+
+    operation = Operation.objects.get()
+    assert operation.state == State.UNKNOWN
+    assert operation.finished_at is not None
+    target = operation.targets.get()
+    assert (target.state, target.error["state"]) == (State.UNKNOWN, "unknown")
+    assert entries()[1].outcome == "unknown"
+    assert "hush" not in str(entries()[1].answer)

@@ -4,6 +4,7 @@ import uuid
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from controlplane.accounts.actors import command_actor
@@ -44,6 +45,8 @@ class Command(BaseCommand):
                 actor=command_actor("create_token"),
                 request_id=uuid.uuid4().hex,
             )
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from None
         except ContractError as error:
             raise CommandError(error.message) from None
         return issued.plaintext

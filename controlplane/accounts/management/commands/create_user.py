@@ -9,11 +9,11 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import IntegrityError
 
 from controlplane.accounts.actors import command_actor
 from controlplane.accounts.models import UserRole
 from controlplane.accounts.services import create_user
+from engine.contract import ContractError
 
 
 class Command(BaseCommand):
@@ -42,6 +42,6 @@ class Command(BaseCommand):
             )
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
-        except IntegrityError:
-            raise CommandError(f"A user '{options['username']}' exists.") from None
+        except ContractError as error:
+            raise CommandError(error.message) from None
         return f"User '{user.username}' with role '{user.role}' made."
