@@ -29,7 +29,7 @@ lint: install-test ## ruff, mypy, import-linter, migrations, OpenAPI documents
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PY) manage.py makemigrations --check --dry-run
-	$(PY) manage.py spectacular --validate --fail-on-warn --file - | diff -u docs/openapi/controlplane.yaml - || { echo "docs/openapi/controlplane.yaml is out of date: make schema"; exit 1; }
+	$(PY) manage.py spectacular --validate --fail-on-warn | diff -u docs/openapi/controlplane.yaml - || { echo "docs/openapi/controlplane.yaml is out of date: make schema"; exit 1; }
 	$(PY) -m engine.agent.openapi | diff -u docs/openapi/agent.json - || { echo "docs/openapi/agent.json is out of date: make schema"; exit 1; }
 
 format: install-test ## rewrite the code as ruff likes it
