@@ -184,6 +184,8 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "controlplane.errors.exception_handler",
     # `?format=` is a parameter of a documented endpoint.
     "URL_FORMAT_OVERRIDE": None,
+    # Any caller can write an X-Forwarded-For header: throttles go by the connection.
+    "NUM_PROXIES": 0,
     "DEFAULT_THROTTLE_RATES": {"enrol": "60/min"},
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }

@@ -21,6 +21,9 @@ from controlplane.middleware import request_id_of
 _LAST_ADMIN = OpenApiResponse(
     {"$ref": "#/components/schemas/Error"}, "It would leave nobody who can manage users."
 )
+_NAME_TAKEN = OpenApiResponse(
+    {"$ref": "#/components/schemas/Error"}, "Somebody else made a user of that name meanwhile."
+)
 _ISSUED = OpenApiExample(
     "Issued",
     value={
@@ -60,7 +63,7 @@ class UserViewSet(
             "partial_update": serializers.UserChangesSerializer,
         }.get(self.action, serializers.UserSerializer)
 
-    @extend_schema(responses={201: serializers.UserSerializer})
+    @extend_schema(responses={201: serializers.UserSerializer, 409: _NAME_TAKEN})
     def create(self, request: Request) -> Response:
         """Make a user who can log in."""
         data = self._validated(request)
