@@ -9,7 +9,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from controlplane.keyfile import read_or_create
-from engine.version import version
+from engine.contract.version import version
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -28,12 +28,6 @@ KVPLANE_AGENT_TIMEOUT = env.float("KVPLANE_AGENT_TIMEOUT", default=30.0)
 KVPLANE_MAX_ANSWER_BYTES = env.int("KVPLANE_MAX_ANSWER_BYTES", default=64 << 20)
 if KVPLANE_HTTP_THREADS < 1:
     raise ImproperlyConfigured("KVPLANE_HTTP_THREADS must be at least 1.")
-# Half of the threads: one agent that hangs must not take the others' along.
-KVPLANE_MAX_CALLS_PER_AGENT = env.int(
-    "KVPLANE_MAX_CALLS_PER_AGENT", default=max(1, KVPLANE_HTTP_THREADS // 2)
-)
-if KVPLANE_MAX_CALLS_PER_AGENT < 1:
-    raise ImproperlyConfigured("KVPLANE_MAX_CALLS_PER_AGENT must be at least 1.")
 # Half of the threads: one agent that hangs must not take the others along.
 KVPLANE_MAX_CALLS_PER_AGENT = env.int(
     "KVPLANE_MAX_CALLS_PER_AGENT", default=max(1, KVPLANE_HTTP_THREADS // 2)

@@ -14,7 +14,7 @@ from engine.agent.listening import AddressUnavailable
 from engine.agent.server import Listener, run
 from engine.agent.standalone import open_listeners
 from engine.config import FILE_VARIABLE, KEYS, ConfigError, ConfigKey, EngineConfig, ValueType
-from engine.version import version
+from engine.contract.version import version
 
 _DESCRIPTION = f"""\
 Serves KVPlane agents: a scheduler and its workers, each on a port of its own,

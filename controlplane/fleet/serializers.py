@@ -6,10 +6,8 @@ from rest_framework import serializers
 
 from controlplane.accounts.serializers import in_the_future
 from controlplane.fleet.models import ROLE_CHOICES, Agent, Dialect, Engine, EnrolmentToken
-from controlplane.fleet.services import IssuedEnrolmentToken
+from controlplane.fleet.services import MAX_WORKER_ID, IssuedEnrolmentToken
 from controlplane.fleet.validation import validate_labels, validate_name
-
-_MAX_WORKER_ID = 65_535
 
 
 class LabelsField(serializers.DictField):
@@ -89,7 +87,7 @@ class AgentChangesSerializer(serializers.Serializer[Agent]):
     role = serializers.ChoiceField(choices=ROLE_CHOICES)
     worker_id = serializers.IntegerField(
         min_value=0,
-        max_value=_MAX_WORKER_ID,
+        max_value=MAX_WORKER_ID,
         required=False,
         allow_null=True,
         help_text="0 for the first worker; null for a scheduler.",
@@ -120,7 +118,7 @@ class EnrolSerializer(serializers.Serializer[Agent]):
     url = serializers.CharField(max_length=255)
     role = serializers.ChoiceField(choices=ROLE_CHOICES)
     worker_id = serializers.IntegerField(
-        min_value=0, max_value=_MAX_WORKER_ID, required=False, allow_null=True, default=None
+        min_value=0, max_value=MAX_WORKER_ID, required=False, allow_null=True, default=None
     )
     engine = serializers.CharField(max_length=128, validators=[validate_name])
     instance_id = serializers.CharField(max_length=255, allow_blank=True, default="")

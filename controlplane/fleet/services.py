@@ -1,12 +1,13 @@
 """Registering, enrolling, finding and observing agents."""
 
+import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -20,6 +21,7 @@ from controlplane.fleet.validation import normalise_url, validate_labels, valida
 from engine.contract import Component, ContractError, Role, Unauthorized
 
 MAX_CANDIDATES = 100
+MAX_WORKER_ID = 65_535
 # Written out because every forwarded call runs it: making this SQL from a query
 # set takes longer than running it. What a call does not need loads when asked for.
 _SELECT_AGENTS = (
@@ -56,14 +58,15 @@ class NoDefaultAgent(ContractError):
 
 
 class NameTaken(ContractError):
-    """An enrolment token tried to take over somebody else's agent."""
+    """An enrolment tried to take over somebody else's agent."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
             409,
             "Agent name taken",
-            f"An agent '{name}' exists and was not enrolled with this token. Choose another "
-            "name, or have an admin remove that agent.",
+            f"An agent '{name}' is known, and this enrolment did not prove to be its own: the "
+            "agent_token is not the stored one. Choose another name, or have an admin store "
+            "the new agent_token or remove that agent.",
         )
 
 
@@ -72,8 +75,8 @@ class AgentSpec:
     """What is to be known about an agent.
 
     `worker_id` is None for a scheduler. `token` is in the clear; "" removes the
-    stored one. A token or labels of None stay as they are. `engine` is the
-    engine's name.
+    stored one. What is None stays as it is, or as it is by default for a new
+    agent. `engine` is the engine's name.
     """
 
     name: str
@@ -81,11 +84,11 @@ class AgentSpec:
     role: Role
     worker_id: int | None
     engine: str
-    dialect: Dialect = Dialect.KVPLANE
+    dialect: Dialect | None = None
     token: str | None = field(default=None, repr=False)
     labels: Mapping[str, str] | None = None
-    instance_id: str = ""
-    boot_id: str = ""
+    instance_id: str | None = None
+    boot_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,9 +147,29 @@ def register_agent(
 
     Raises django's ValidationError with a dictionary of fields.
     """
-    spec = validate_spec(spec)
+    return _upsert(validate_spec(spec), None, actor, request_id, reason)
+
+
+def change_agent(
+    agent: Agent, changes: Mapping[str, Any], *, actor: Actor, request_id: str
+) -> Registration:
+    """Change those fields of AgentSpec, and leave the rest as it is in the
+    database now. Raises django's ValidationError, and AgentNotFound if the
+    agent was removed meanwhile."""
     with transaction.atomic():
-        return _upsert(spec, None, actor, request_id, reason)
+        locked = Agent.objects.select_for_update(of=("self",)).select_related("engine")
+        known = locked.filter(pk=agent.pk).first()
+        if known is None:
+            raise AgentNotFound(agent.name)
+        spec = {
+            "name": known.name,
+            "url": known.url,
+            "role": Role(known.role),
+            "worker_id": known.worker_id,
+            "engine": known.engine.name,
+            **changes,
+        }
+        return _upsert(validate_spec(AgentSpec(**spec)), None, actor, request_id, "")
 
 
 def find_enrolment_token(plaintext: str) -> EnrolmentToken:
@@ -162,15 +185,27 @@ def enrol(
 ) -> Registration:
     """Register an agent that showed an enrolment token.
 
-    Labels are an admin's and stay as they are. Raises django's ValidationError,
-    and NameTaken if an agent of that name exists that was not enrolled with the
-    same token: an enrolment token must not redirect calls meant for somebody
-    else's agent.
+    Labels are an admin's and stay as they are. An enrolment token must not
+    redirect calls meant for somebody else's agent, so an agent that is known
+    shows the same agent token as before, with whichever enrolment token. One
+    without a stored token shows the enrolment token that it came with.
+    Raises django's ValidationError, and NameTaken, which goes on record.
     """
     spec = validate_spec(spec)
     actor = Actor(ActorKind.AGENT, spec.name, f"enrolment_token:{token.pk}", source_address)
-    with transaction.atomic():
+    try:
         return _upsert(spec, token, actor, request_id, "")
+    except NameTaken as error:
+        audit.record(
+            action="agent.enrol",
+            actor=actor,
+            request_id=request_id,
+            agent=spec.name,
+            request={"url": spec.url, "engine": spec.engine},
+            outcome="denied",
+            status=error.status,
+        )
+        raise
 
 
 def validate_spec(spec: AgentSpec) -> AgentSpec:
@@ -196,6 +231,8 @@ def validate_spec(spec: AgentSpec) -> AgentSpec:
         errors["worker_id"] = ["A worker has a worker id, 0 for the first."]
     if spec.role is Role.SCHEDULER and spec.worker_id is not None:
         errors["worker_id"] = ["A scheduler has no worker id; leave it out."]
+    if spec.worker_id is not None and not 0 <= spec.worker_id <= MAX_WORKER_ID:
+        errors["worker_id"] = [f"A worker id is 0 to {MAX_WORKER_ID}."]
     if spec.token and not _is_header_value(spec.token):
         errors["token"] = ["A token has visible ASCII characters only."]
     if errors:
@@ -210,18 +247,28 @@ def _is_header_value(token: str) -> bool:
 def _upsert(
     spec: AgentSpec, token: EnrolmentToken | None, actor: Actor, request_id: str, reason: str
 ) -> Registration:
-    engine, _ = Engine.objects.get_or_create(name=spec.engine)
+    try:
+        with transaction.atomic():
+            return _write(spec, token, actor, request_id, reason)
+    except IntegrityError:
+        # Somebody else inserted the name in between; now it is there to be changed.
+        with transaction.atomic():
+            return _write(spec, token, actor, request_id, reason)
+
+
+def _write(
+    spec: AgentSpec, token: EnrolmentToken | None, actor: Actor, request_id: str, reason: str
+) -> Registration:
     agent = Agent.objects.select_for_update().filter(name=spec.name).first()
-    if agent is None:
-        agent = Agent(name=spec.name, engine=engine, enrolled_with=token)
-        before: dict[str, object] = {}
-    elif token is not None and agent.enrolled_with_id != token.pk:
+    if agent is not None and token is not None and not _is_its_own(agent, spec, token):
         raise NameTaken(spec.name)
-    else:
-        before = _describe(agent)
-    created = agent.pk is None
+    before = {} if agent is None else _describe(agent)
+    created = agent is None
+    engine = _engine_named(spec.engine, actor, request_id)
+    agent = agent or Agent(name=spec.name)
     token_changed = _apply(spec, engine, agent)
     if token is not None:
+        agent.enrolled_with = token
         agent.last_seen_at = timezone.now()
     after = _describe(agent)
     agent.save()
@@ -238,17 +285,36 @@ def _upsert(
     return Registration(agent, created)
 
 
+def _is_its_own(agent: Agent, spec: AgentSpec, token: EnrolmentToken) -> bool:
+    stored, shown = _readable_token(agent), spec.token or ""
+    if stored:
+        return hmac.compare_digest(stored.encode(), shown.encode())
+    # Nothing to compare with: there is none, or the secret key is another one now.
+    stays = (agent.url, agent.engine.name) == (spec.url, spec.engine)
+    return agent.enrolled_with_id == token.pk and (stays or stored == shown)
+
+
+def _engine_named(name: str, actor: Actor, request_id: str) -> Engine:
+    engine, created = Engine.objects.get_or_create(name=name)
+    if created:
+        _record_engine(engine, {}, actor, request_id)
+    return engine
+
+
 def _apply(spec: AgentSpec, engine: Engine, agent: Agent) -> bool:
     """Write the spec into the row; whether the token is another one now."""
     agent.engine = engine
     agent.role = spec.role.value
     agent.worker_id = spec.worker_id
     agent.url = spec.url
-    agent.dialect = spec.dialect
+    if spec.dialect is not None:
+        agent.dialect = spec.dialect
     if spec.labels is not None:
         agent.labels = dict(spec.labels)
-    agent.instance_id = spec.instance_id
-    agent.boot_id = spec.boot_id
+    if spec.instance_id is not None:
+        agent.instance_id = spec.instance_id
+    if spec.boot_id is not None:
+        agent.boot_id = spec.boot_id
     if spec.token is None or spec.token == _readable_token(agent):
         return False
     agent.encrypted_token = vault.encrypt(spec.token) if spec.token else ""
@@ -272,6 +338,7 @@ def _describe(agent: Agent) -> dict[str, object]:
         "labels": agent.labels,
         "instance_id": agent.instance_id,
         "boot_id": agent.boot_id,
+        "enrolled_with": agent.enrolled_with_id,
     }
 
 
@@ -291,12 +358,21 @@ def remove_agent(agent: Agent, *, actor: Actor, request_id: str, reason: str = "
 
 
 def record_observation(agent: Agent, status: Mapping[str, object]) -> None:
-    """Keep what the agent just said about itself. No change, so no audit."""
+    """Keep what the agent just said about itself. No change, so no audit.
+    Raises AgentNotFound if the agent was removed meanwhile."""
+    said = cast(dict[str, object], redact(status))
     agent.last_seen_at = timezone.now()
-    agent.last_status = redact(status)
-    agent.boot_id = str(status.get("boot_id") or agent.boot_id)[:64]
-    agent.instance_id = str(status.get("instance_id") or agent.instance_id)[:255]
-    agent.save(update_fields=["last_seen_at", "last_status", "boot_id", "instance_id"])
+    agent.last_status = said
+    agent.boot_id = str(said.get("boot_id") or agent.boot_id)[:64]
+    agent.instance_id = str(said.get("instance_id") or agent.instance_id)[:255]
+    seen = Agent.objects.filter(pk=agent.pk).update(
+        last_seen_at=agent.last_seen_at,
+        last_status=agent.last_status,
+        boot_id=agent.boot_id,
+        instance_id=agent.instance_id,
+    )
+    if not seen:
+        raise AgentNotFound(agent.name)
 
 
 def save_engine(
@@ -311,22 +387,30 @@ def save_engine(
     ValidationError and IntegrityError."""
     validate_name(name)
     validate_labels(labels)
-    created = engine.pk is None
-    before = {} if created else {"name": engine.name, "labels": engine.labels}
-    after = {"name": name, "labels": dict(labels)}
+    before = {} if engine.pk is None else _describe_engine(engine)
     with transaction.atomic():
         engine.name = name
         engine.labels = dict(labels)
         engine.save()
-        if before != after:
-            audit.record(
-                action="engine.create" if created else "engine.update",
-                actor=actor,
-                request_id=request_id,
-                request={"before": before, "after": after},
-                outcome="succeeded",
-            )
+        if before != _describe_engine(engine):
+            _record_engine(engine, before, actor, request_id)
     return engine
+
+
+def _describe_engine(engine: Engine) -> dict[str, object]:
+    return {"name": engine.name, "labels": engine.labels}
+
+
+def _record_engine(
+    engine: Engine, before: dict[str, object], actor: Actor, request_id: str
+) -> None:
+    audit.record(
+        action="engine.update" if before else "engine.create",
+        actor=actor,
+        request_id=request_id,
+        request={"before": before, "after": _describe_engine(engine)},
+        outcome="succeeded",
+    )
 
 
 def remove_engine(engine: Engine, *, actor: Actor, request_id: str) -> None:
@@ -340,7 +424,7 @@ def remove_engine(engine: Engine, *, actor: Actor, request_id: str) -> None:
             action="engine.remove",
             actor=actor,
             request_id=request_id,
-            request={"before": {"name": engine.name, "labels": engine.labels}},
+            request={"before": _describe_engine(engine)},
             outcome="succeeded",
         )
         engine.delete()

@@ -1,5 +1,6 @@
 """The fleet over HTTP."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from django.conf import settings
@@ -161,17 +162,14 @@ class AgentViewSet(
         """Change what is given of an agent, and leave the rest."""
         agent = self.get_object()
         changes = _validated(self.get_serializer(data=request.data, partial=True))
-        known = {
-            "engine": agent.engine.name,
-            "role": agent.role,
-            "worker_id": agent.worker_id,
-            "url": agent.url,
-            "dialect": agent.dialect,
-            "labels": agent.labels,
-            "instance_id": agent.instance_id,
-            "boot_id": agent.boot_id,
-        }
-        return self._register(request, agent.name, {**known, **changes})
+        return self._answer(
+            services.change_agent(
+                agent,
+                _typed(changes),
+                actor=request_actor(request),
+                request_id=request_id_of(request),
+            )
+        )
 
     def destroy(self, request: Request, name: str) -> Response:
         """Forget an agent. It is not called."""
@@ -198,22 +196,16 @@ class AgentViewSet(
         return Response(serializers.AgentDetailSerializer(agent).data)
 
     def _register(self, request: Request, name: str, data: dict[str, Any]) -> Response:
-        registration = services.register_agent(
-            services.AgentSpec(
-                name=name,
-                url=data["url"],
-                role=Role(data["role"]),
-                worker_id=data.get("worker_id"),
-                engine=data["engine"],
-                dialect=Dialect(data.get("dialect", Dialect.KVPLANE)),
-                token=data.get("token"),
-                labels=data.get("labels", {}),
-                instance_id=data.get("instance_id", ""),
-                boot_id=data.get("boot_id", ""),
-            ),
-            actor=request_actor(request),
-            request_id=request_id_of(request),
+        given = {"worker_id": None, **_typed(data), "name": name}
+        return self._answer(
+            services.register_agent(
+                services.AgentSpec(**given),
+                actor=request_actor(request),
+                request_id=request_id_of(request),
+            )
         )
+
+    def _answer(self, registration: services.Registration) -> Response:
         return Response(
             serializers.AgentDetailSerializer(registration.agent).data,
             status=status.HTTP_201_CREATED if registration.created else status.HTTP_200_OK,
@@ -229,19 +221,21 @@ class EnrolmentTokenViewSet(
     """Tokens with which agents register themselves."""
 
     queryset = EnrolmentToken.objects.all()
-    serializer_class = serializers.EnrolmentTokenSerializer
     lookup_value_regex = "[0-9]{1,18}"
     filterset_class = EnrolmentTokenFilter
     ordering_fields = ["id", "name", "created_at"]
     ordering = ["-id"]
 
-    @extend_schema(
-        request=serializers.NewEnrolmentTokenSerializer,
-        responses={201: serializers.IssuedEnrolmentTokenSerializer},
-    )
+    def get_serializer_class(self) -> type[BaseSerializer[EnrolmentToken]]:
+        """By action: what is sent differs from what is shown."""
+        if self.action == "create":
+            return serializers.NewEnrolmentTokenSerializer
+        return serializers.EnrolmentTokenSerializer
+
+    @extend_schema(responses={201: serializers.IssuedEnrolmentTokenSerializer})
     def create(self, request: Request) -> Response:
         """Make a token. It is shown in this answer and never again."""
-        data = _validated(serializers.NewEnrolmentTokenSerializer(data=request.data))
+        data = _validated(self.get_serializer(data=request.data))
         issued = services.create_enrolment_token(
             name=data["name"],
             expires_at=data["expires_at"],
@@ -281,7 +275,7 @@ class EnrolView(APIView):
                 code: OpenApiResponse({"$ref": "#/components/schemas/Error"}, why)
                 for code, why in (
                     (401, "The enrolment token is not good."),
-                    (409, "The name belongs to an agent that another token enrolled."),
+                    (409, "The name belongs to an agent with another agent_token."),
                     (429, "Too many attempts from this address; wait for Retry-After."),
                 )
             },
@@ -315,6 +309,12 @@ class EnrolView(APIView):
             serializers.AgentDetailSerializer(registration.agent).data,
             status=status.HTTP_201_CREATED if registration.created else status.HTTP_200_OK,
         )
+
+
+def _typed(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an AgentSpec out of what a serializer read."""
+    types: dict[str, Callable[[str], str]] = {"role": Role, "dialect": Dialect}
+    return {name: types[name](value) if name in types else value for name, value in data.items()}
 
 
 def _validated(serializer: BaseSerializer[Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 `kvplane` speaks the contract already. `lmcache` is LMCache's own server, read
 by its recorded habits: JSON declared as text/plain, version strings in quotes,
 200 for a configuration update that failed in part, unknown names dropped in
-silence, 500 where vLLM is missing, FastAPI's bodies for its errors.
+silence, secrets of its configuration in the clear, 500 where vLLM is missing,
+FastAPI's bodies for its errors.
 """
 
 import json
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from controlplane.audit.redaction import redact
 from controlplane.fleet.models import Dialect
 from controlplane.forwarding.answers import AgentAnswer, BadAgentAnswer, NotCallable, StateAfter
 from engine.contract import Endpoint, Origin, parse_query, read_parameters
@@ -106,6 +108,8 @@ def _read_lmcache(
     adapt = _ADAPTERS.get((endpoint.method, endpoint.path))
     if adapt is not None:
         read = adapt(endpoint, query, read)
+    if endpoint.path == "/conf":
+        read = _Read(read.status, redact(read.document))
     if read.status >= 400 and not _is_contract_error(read.document):
         read = _Read(*_as_contract_error(read))
     body = json.dumps(read.document).encode()

@@ -2,7 +2,7 @@
 
 from engine.agent.call import Call, Handler
 from engine.agent.vllm import vllm_version
-from engine.version import version
+from engine.contract.version import version
 
 
 async def show_info(call: Call) -> dict[str, object]:

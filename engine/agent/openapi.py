@@ -10,7 +10,7 @@ from functools import cache
 
 from engine.agent.own_endpoints import OWN_ENDPOINTS, PUBLIC
 from engine.contract import CATALOGUE, Component, Endpoint, Kind, Parameter, schemas
-from engine.version import version
+from engine.contract.version import version
 
 Node = dict[str, object]
 

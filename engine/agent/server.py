@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import anyio.lowlevel
 import uvicorn
 
 from engine.agent.agent import Agent
@@ -14,7 +15,7 @@ from engine.agent.app import create_app
 from engine.agent.listening import url_of
 from engine.agent.protocol import JSONHttpProtocol
 from engine.agent.registration import register
-from engine.version import commit_id
+from engine.contract.version import commit_id
 
 GRACE_SECONDS = 3.0
 """How long calls in flight may go on after the order to stop."""
@@ -59,6 +60,11 @@ async def serve(listeners: Sequence[Listener], stop: asyncio.Event, announce: An
     flight have GRACE_SECONDS, after which they are answered 503."""
     # Asking git takes milliseconds; it must not happen within a request.
     await asyncio.to_thread(commit_id)
+    for listener in listeners:
+        listener.agent.workers.start()
+    # Starlette's way to see that a caller has gone imports half of anyio at first
+    # use, which takes tens of milliseconds of the event loop.
+    await anyio.lowlevel.checkpoint()
     servers = [_Server(_server_config(listener.agent)) for listener in listeners]
     async with asyncio.TaskGroup() as tasks:
         serving = [

@@ -6,7 +6,7 @@ from engine.agent.agent import Agent
 from engine.agent.call import Call, Handler
 from engine.agent.components import has_local_cpu_backend
 from engine.agent.vllm import vllm_version
-from engine.version import version
+from engine.contract.version import version
 
 
 async def show_status(call: Call) -> dict[str, object]:

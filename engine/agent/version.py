@@ -1,7 +1,7 @@
 """`/lmc_version`, `/commit_id`, `/version`."""
 
 from engine.agent.call import Call, Handler
-from engine.version import commit_id, version
+from engine.contract.version import commit_id, version
 
 
 async def show_version(call: Call) -> str:

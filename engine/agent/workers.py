@@ -67,6 +67,15 @@ class Workers:
         self._abandoned = threading.Event()
         self._jobs: dict[Future[object], asyncio.Future[object]] = {}
 
+    def start(self) -> None:
+        """Start every thread now. Starting one on busy processors takes tens of
+        milliseconds, in which the event loop would answer nobody."""
+        for work, pool in self._pools.items():
+            everyone = threading.Barrier(_THREADS[work] + 1)
+            for _ in range(_THREADS[work]):
+                pool.submit(everyone.wait)
+            everyone.wait()
+
     @property
     def abandoned(self) -> bool:
         """Whether long work should end early because nobody waits for it."""

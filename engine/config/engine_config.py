@@ -13,6 +13,7 @@ from types import MappingProxyType
 from engine.config.checks import check_together
 from engine.config.conversion import convert
 from engine.config.errors import InvalidValueError
+from engine.config.secrecy import HIDDEN, hide_secrets
 from engine.config.settings import KEYS, Settings
 from engine.config.sources import FILE_VARIABLE, Source, merge, read_environment, read_file
 
@@ -20,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 Subscriber = Callable[[object], None]
 
-HIDDEN = "***"
 UNKNOWN = "Unknown config"
 IMMUTABLE = "Config is not mutable at runtime"
 _NOTHING: Mapping[str, object] = MappingProxyType({})
@@ -88,10 +88,11 @@ class EngineConfig(Settings):
 
     def snapshot(self) -> dict[str, object]:
         """Current values of all keys in the order of definition; a secret that is
-        set reads "***". JSON-ready, and the caller's own copy."""
+        set reads "***", as does one inside an object. JSON-ready, and the caller's
+        own copy."""
         values = self._values
         return {
-            name: HIDDEN if key.secret and values[name] is not None else deepcopy(values[name])
+            name: HIDDEN if key.secret and values[name] is not None else hide_secrets(values[name])
             for name, key in KEYS.items()
         }
 

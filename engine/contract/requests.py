@@ -24,6 +24,8 @@ from engine.contract.values import (
 
 MAX_BODY_BYTES = 1 << 20
 """Longest request body, in bytes."""
+MAX_BODY_KEYS = 1_000
+"""Most keys that a request body may have; each is answered for."""
 _MAX_QUERY_FIELDS = 1_000
 _MAX_DIGITS = 40
 _MAX_DEPTH = 50
@@ -122,8 +124,8 @@ def parse_json_object(raw: bytes) -> dict[str, object]:
 
     Stricter than RFC 8259 allows, so that every reader sees the same document:
     UTF-8 only, no duplicate keys, no `NaN` or `Infinity`, no number of more
-    than 40 characters, no deeper nesting than 50. Raises InvalidBody, and
-    BodyTooLarge above MAX_BODY_BYTES.
+    than 40 characters, no deeper nesting than 50, no more keys than
+    MAX_BODY_KEYS. Raises InvalidBody, and BodyTooLarge above MAX_BODY_BYTES.
     """
     if len(raw) > MAX_BODY_BYTES:
         raise BodyTooLarge(len(raw), MAX_BODY_BYTES)
@@ -145,6 +147,10 @@ def parse_json_object(raw: bytes) -> dict[str, object]:
         raise _too_deep() from None
     if not isinstance(document, dict):
         raise InvalidBody('The body must be a JSON object, such as {"min_retrieve_tokens": 512}.')
+    if len(document) > MAX_BODY_KEYS:
+        raise InvalidBody(
+            f"The body has {len(document)} keys; at most {MAX_BODY_KEYS} are taken. Send fewer."
+        )
     _check_tree(document, _MAX_DEPTH)
     return document
 

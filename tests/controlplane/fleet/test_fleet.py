@@ -1,20 +1,25 @@
 """Registering, enrolling and finding agents."""
 
 from datetime import timedelta
+from io import StringIO
 
 import httpx
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.models import AuditEntry
 from controlplane.fleet import services, vault
-from controlplane.fleet.models import Agent, EnrolmentToken
+from controlplane.fleet.models import Agent, Dialect, Engine, EnrolmentToken
 from controlplane.fleet.validation import normalise_url
 from engine.contract import Component, Role
 
 pytestmark = pytest.mark.django_db
+ACTOR = Actor(ActorKind.COMMAND, "tests", "command:tests", "127.0.0.1")
 WORKER = {
     "name": "worker-0",
     "engine": "engine-a",
@@ -71,6 +76,73 @@ def test_agent__token_emptied__is_removed(admin_api):
     response = admin_api.patch("/api/v1/agents/worker-0/", {"token": ""}, format="json")
     assert response.json()["has_token"] is False
     assert AuditEntry.objects.get(action="agent.update").request["token_changed"] is True
+
+
+def test_agent__registered__its_new_engine_is_on_record(admin_api):
+    post(admin_api, {})
+    post(admin_api, {"name": "worker-1", "worker_id": 1})
+
+    entry = AuditEntry.objects.get(action="engine.create")
+    assert entry.request == {"before": {}, "after": {"name": "engine-a", "labels": {}}}
+    assert entry.actor_kind == "token"
+
+
+@pytest.mark.parametrize("how", ["put", "post", "command"])
+def test_agent__changed__what_is_left_out_stays(admin_api, how):
+    known = {"labels": {"zone": "a"}, "dialect": "lmcache", "instance_id": "i1"}
+    post(admin_api, known)
+    Agent.objects.update(boot_id="b1")
+    changes = {**WORKER, "url": "http://10.0.0.8:7000"}
+    if how == "put":
+        response = admin_api.put("/api/v1/agents/worker-0/", changes, format="json")
+        assert response.status_code == 200
+    elif how == "post":
+        assert post(admin_api, changes).status_code == 200
+    else:
+        call_command(
+            "register_agent", "worker-0", "http://10.0.0.8:7000", "--engine", "engine-a",
+            "--role", "worker", "--worker-id", "0", stdout=StringIO(),
+        )  # fmt: skip
+
+    agent = Agent.objects.get()
+    assert agent.url == "http://10.0.0.8:7000"
+    assert (agent.labels, agent.dialect) == ({"zone": "a"}, Dialect.LMCACHE)
+    assert (agent.instance_id, agent.boot_id) == ("i1", "b1")
+
+
+def test_agent__given_empty__is_emptied(admin_api):
+    post(admin_api, {"labels": {"zone": "a"}, "instance_id": "i1"})
+    post(admin_api, {"labels": {}, "instance_id": ""})
+
+    agent = Agent.objects.get()
+    assert (agent.labels, agent.instance_id) == ({}, "")
+
+
+def test_change_agent__row_changed_meanwhile__keeps_that_change(make_agent):
+    stale = make_agent()
+    Agent.objects.update(url="http://10.0.0.8:7000")
+    services.change_agent(stale, {"labels": {"zone": "a"}}, actor=ACTOR, request_id="r")
+
+    agent = Agent.objects.get()
+    assert (agent.url, agent.labels) == ("http://10.0.0.8:7000", {"zone": "a"})
+
+
+def test_change_agent__removed_meanwhile__is_404(make_agent):
+    stale = make_agent()
+    Agent.objects.all().delete()
+
+    with pytest.raises(services.AgentNotFound):
+        services.change_agent(stale, {"labels": {}}, actor=ACTOR, request_id="r")
+    assert not Agent.objects.exists()
+
+
+@pytest.mark.parametrize("worker_id", ["-5", "65536", "9" * 30])
+def test_register_agent__bad_worker_id__is_told(worker_id):
+    with pytest.raises(CommandError, match="worker_id: A worker id is 0 to 65535"):
+        call_command(
+            "register_agent", "a", "http://h", "--engine", "e", "--role", "worker",
+            f"--worker-id={worker_id}",
+        )  # fmt: skip
 
 
 def test_agent__removed__is_gone_and_history_stays(admin_api):
@@ -225,6 +297,33 @@ def test_probe__agent_answers__is_seen(operator_api, make_agent, agents):
     assert response.json()["last_seen_at"] is not None
 
 
+@pytest.mark.parametrize("boot_id", ["\\ud800", "\\u0000", "b" * 500])
+def test_probe__strange_boot_id__is_kept_as_far_as_can_be(
+    operator_api, make_agent, agents, boot_id
+):
+    make_agent()
+    body = f'{{"boot_id": "{boot_id}", "instance_id": "{boot_id}"}}'.encode()
+    agents.respond = lambda request: httpx.Response(
+        200, content=body, headers={"content-type": "application/json"}
+    )
+
+    assert operator_api.post("/api/v1/agents/worker-0/probe").status_code == 200
+    stored = Agent.objects.get().boot_id
+    assert 1 <= len(stored) <= 64
+    assert "\x00" not in stored
+
+
+def test_probe__agent_removed_meanwhile__is_404(operator_api, make_agent, agents):
+    make_agent()
+
+    def remove(request):
+        Agent.objects.all().delete()
+        return httpx.Response(200, json={"boot_id": "b1"})
+
+    agents.respond = remove
+    assert operator_api.post("/api/v1/agents/worker-0/probe").status_code == 404
+
+
 def test_probe__agent_is_gone__is_502_and_not_seen(operator_api, make_agent, agents):
     make_agent()
 
@@ -281,16 +380,93 @@ class TestEnrolment:
 
     def test_enrol__agent_started_anew__is_updated(self, token):
         self.enrol(token)
-        response = self.enrol(token, boot_id="b2", url="http://10.0.0.9:7000", agent_token="hush-2")
+        response = self.enrol(token, boot_id="b2", url="http://10.0.0.9:7000")
 
         assert response.status_code == 200
         agent = Agent.objects.get()
         assert (agent.boot_id, agent.url) == ("b2", "http://10.0.0.9:7000")
-        assert agent.bearer_token() == "hush-2"
+
+    def test_enrol__enrolment_token_was_rotated__agent_token_proves_it(self, token, admin_api):
+        self.enrol(token)
+        EnrolmentToken.objects.update(revoked_at=timezone.now())
+        response = self.enrol(self.make(admin_api), boot_id="b2")
+
+        assert response.status_code == 200
+        agent = Agent.objects.get()
+        assert agent.boot_id == "b2"
+        assert agent.enrolled_with == EnrolmentToken.objects.get(revoked_at=None)
+        change = AuditEntry.objects.get(action="agent.update").request
+        assert change["before"]["enrolled_with"] != change["after"]["enrolled_with"]
+
+    @pytest.mark.parametrize("other_enrolment_token", [True, False])
+    @pytest.mark.parametrize("agent_token", ["hush-2", "", None])
+    def test_enrol__without_the_stored_agent_token__is_refused_on_record(
+        self, token, admin_api, other_enrolment_token, agent_token
+    ):
+        self.enrol(token)
+        shown = self.make(admin_api) if other_enrolment_token else token
+        engines = {"engine": "elsewhere"}
+        response = self.enrol(shown, url="http://6.6.6.6:1", agent_token=agent_token, **engines)
+
+        assert response.status_code == 409
+        agent = Agent.objects.get()
+        assert (agent.url, agent.engine.name) == ("http://10.0.0.7:7000", "smol")
+        assert agent.bearer_token() == "hush-1"
+        assert not Engine.objects.filter(name="elsewhere").exists()
+        entry = AuditEntry.objects.get(action="agent.enrol")
+        assert (entry.outcome, entry.status, entry.agent) == ("denied", 409, "smol-worker-0")
+        assert entry.request["url"] == "http://6.6.6.6:1"
+        assert "hush" not in str(entry.request)
+
+    @pytest.mark.parametrize("url", ["http://10.0.0.7:7000", "http://10.0.0.9:7000"])
+    def test_enrol__new_agent_token__is_an_admins_to_store(self, token, admin_api, url):
+        self.enrol(token)
+        assert self.enrol(token, url=url, agent_token="hush-2").status_code == 409
+
+        admin_api.patch("/api/v1/agents/smol-worker-0/", {"token": "hush-2"}, format="json")
+        assert self.enrol(token, url=url, agent_token="hush-2").status_code == 200
+
+    @pytest.mark.parametrize("agent_token", ["", None])
+    def test_enrol__agent_without_token__needs_the_same_enrolment_token(
+        self, token, admin_api, agent_token
+    ):
+        assert self.enrol(token, agent_token=agent_token).status_code == 201
+        assert Agent.objects.get().bearer_token() == ""
+
+        moved = {"url": "http://127.0.0.1:7001", "agent_token": agent_token}
+        assert self.enrol(token, **moved).status_code == 200
+        assert self.enrol(self.make(admin_api), **moved).status_code == 409
+        assert self.enrol(token, **{**moved, "url": "http://6.6.6.6:1"}).status_code == 200
+        assert self.enrol(token, url="http://6.6.6.7:1", agent_token="x").status_code == 409
+
+    def test_enrol__secret_key_was_lost__heals_where_the_agent_was(self, token, settings):
+        self.enrol(token)
+        settings.SECRET_KEY = "another-key-altogether"
+
+        assert self.enrol(token, url="http://6.6.6.6:1").status_code == 409
+        assert self.enrol(token).status_code == 200
+        assert Agent.objects.get().bearer_token() == "hush-1"
+
+    def test_enrol__name_inserted_meanwhile__is_tried_once_more(self, token, monkeypatch):
+        write = services._write
+        calls = []
+
+        def beaten(*args):
+            calls.append(args)
+            if len(calls) == 1:
+                write(*args)
+                raise IntegrityError("UNIQUE constraint failed: fleet_agent.name")
+            return write(*args)
+
+        monkeypatch.setattr(services, "_write", beaten)
+
+        assert self.enrol(token).status_code == 201
+        assert len(calls) == 2
+        assert Agent.objects.count() == 1
 
     def test_enrol__name_of_an_agent_of_another_token__is_not_taken_over(self, token, admin_api):
         self.enrol(token)
-        response = self.enrol(self.make(admin_api), url="http://6.6.6.6:1")
+        response = self.enrol(self.make(admin_api), url="http://6.6.6.6:1", agent_token="guess")
 
         assert response.status_code == 409
         assert Agent.objects.get().url == "http://10.0.0.7:7000"
@@ -327,6 +503,11 @@ class TestEnrolment:
         api.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
 
         assert api.get("/api/v1/agents/").status_code == 401
+
+    def test_enrolment_token__browsable_page__has_a_form_that_fits(self, admin_api):
+        page = admin_api.get("/api/v1/enrolment-tokens/", HTTP_ACCEPT="text/html")
+
+        assert "&quot;expires_at&quot;: null" in page.content.decode()
 
     def test_enrol__too_often__is_429_with_retry_after(self, token):
         answers = [self.enrol("kvpe_wrong") for _ in range(61)]

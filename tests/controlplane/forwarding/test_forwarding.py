@@ -296,6 +296,32 @@ class TestLMCacheDialect:
 
         assert (answer.status, answer.document) == (400, body)
 
+    @pytest.mark.parametrize(
+        ("operation_id", "wrap"), [("get_conf", None), ("update_conf", "updated")]
+    )
+    def test_conf__secrets__are_not_shown(self, agents, peer, operation_id, wrap):
+        conf = {
+            "remote_url": "redis://:hunter2@h:1",
+            "agent_token": "hunter2",
+            "extra_config": {"s3_secret_key": "hunter2", "size": 1},
+        }
+        response = httpx.Response(200, json={wrap: conf} if wrap else conf)
+        answer = lmcache(agents, peer, operation_id, response)
+
+        shown = {
+            "remote_url": "redis://***@h:1",
+            "agent_token": "***",
+            "extra_config": {"s3_secret_key": "***", "size": 1},
+        }
+        assert answer.document == ({wrap: shown} if wrap else shown)
+        assert json.loads(answer.body) == answer.document
+
+    def test_conf__error_with_a_secret__does_not_show_it(self, agents, peer):
+        response = httpx.Response(500, json={"detail": "cannot reach redis://:hunter2@h:1"})
+        answer = lmcache(agents, peer, "get_conf", response)
+
+        assert b"hunter2" not in answer.body
+
     def test_conf__name_dropped_in_silence__becomes_400(self, agents, peer):
         response = httpx.Response(200, text='{"chunk_size": 256}')
         answer = lmcache(agents, peer, "get_conf", response, "names=chunk_size,nonsense")

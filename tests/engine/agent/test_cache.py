@@ -240,6 +240,17 @@ def test_other_calls__while_stores_and_checksums_run__are_answered(agent: Agent,
     assert asyncio.run(_while_work_is_stuck(agent, path)).status_code == 200
 
 
+def test_workers__started__later_work_starts_no_thread() -> None:
+    async def scenario(workers: Workers) -> set[int | None]:
+        known = {thread.ident for thread in threading.enumerate()}
+        return {await workers.run(work, threading.get_ident) for work in Work} - known
+
+    workers = Workers()
+    workers.start()
+    assert asyncio.run(scenario(workers)) == set()
+    workers.abandon()
+
+
 def test_workers__abandoned__let_waiting_callers_go_and_take_no_more() -> None:
     async def scenario() -> list[BaseException | bool]:
         workers = Workers()

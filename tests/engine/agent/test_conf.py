@@ -48,6 +48,40 @@ def test_conf__secret_set__never_shown(make_worker, caplog: pytest.LogCaptureFix
     assert SECRET not in caplog.text
 
 
+def test_conf__secrets_inside_extra_config__hidden_at_any_depth(make_worker) -> None:
+    given = {
+        "plugin": {"api-key": "a", "Password": "b", "hosts": [{"auth_token": ["c"], "port": 1}]},
+        "credentials": {"user": "d"},
+        "empty_secret": None,
+        "monkey": 2,
+    }
+    agent = make_worker(extra_config=given)
+    client = TestClient(create_app(agent), base_url="http://127.0.0.1:7000")
+    shown = client.get("/conf?names=extra_config").json()["extra_config"]
+    assert shown == {
+        "plugin": {
+            "api-key": "***",
+            "Password": "***",
+            "hosts": [{"auth_token": "***", "port": 1}],
+        },
+        "credentials": "***",
+        "empty_secret": None,
+        "monkey": 2,
+    }
+    assert agent.config.extra_config == given
+
+
+def test_update__a_thousand_keys__each_is_answered_for(client: TestClient) -> None:
+    answer = client.post("/conf", json=dict.fromkeys(map(str, range(1_000)), 1))
+    assert len(answer.json()["errors"]) == 1_000
+
+
+def test_update__more_keys__message_names_the_limit(client: TestClient) -> None:
+    answer = client.post("/conf", json=dict.fromkeys(map(str, range(1_001)), 1))
+    assert (answer.status_code, answer.json()["error"]) == (400, "Invalid JSON body")
+    assert "1000" in answer.json()["message"]
+
+
 def test_update__documented_example__sets_both(client: TestClient) -> None:
     wanted = {"min_retrieve_tokens": 512, "save_decode_cache": True}
     answer = client.post("/conf", json=wanted)
@@ -109,6 +143,7 @@ BAD_BODIES = {
     "number out of range": b'{"min_retrieve_tokens": 1e999}',
     "nested too deeply": b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "unpaired surrogate": rb'{"model_name": "\ud800"}',
+    "too many keys": json.dumps(dict.fromkeys(map(str, range(1_001)))).encode(),
     "over-long": b'{"a": "' + b"x" * (1 << 20) + b'"}',
 }
 

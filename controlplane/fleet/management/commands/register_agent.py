@@ -27,7 +27,11 @@ class Command(BaseCommand):
         parser.add_argument("--engine", required=True)
         parser.add_argument("--role", choices=[role.value for role in Role], required=True)
         parser.add_argument("--worker-id", type=int, help="0 for the first worker.")
-        parser.add_argument("--dialect", choices=Dialect.values, default=Dialect.KVPLANE.value)
+        parser.add_argument(
+            "--dialect",
+            choices=Dialect.values,
+            help=f"Default: as it is; {Dialect.KVPLANE} for a new agent.",
+        )
         parser.add_argument(
             "--token-file",
             help="A file with the agent's bearer token, - for standard input. Default: the "
@@ -42,7 +46,7 @@ class Command(BaseCommand):
             role=Role(options["role"]),
             worker_id=options["worker_id"],
             engine=options["engine"],
-            dialect=Dialect(options["dialect"]),
+            dialect=Dialect(options["dialect"]) if options["dialect"] else None,
             token=_read_token(options["token_file"]),
         )
         try:

@@ -1,4 +1,4 @@
-"""Which build of the engine this is."""
+"""Which build of KVPlane this is."""
 
 import subprocess
 import tomllib
@@ -6,7 +6,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 UNKNOWN = "unknown"
 
 
