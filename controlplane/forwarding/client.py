@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, lru_cache
-from threading import Lock
+from threading import Condition
 
 import httpx
 from django.conf import settings
@@ -37,6 +37,7 @@ from engine.contract import Endpoint
 _KEEPALIVE_S = 4.0
 _MAX_CONNECTIONS = 256
 _FAN_OUT = 32
+_PATIENCE_S = 0.25
 _LOST_CONNECTION = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 # Nothing was sent: no connection, or no name or request that could be sent.
 _NOT_SENT = (
@@ -64,7 +65,7 @@ class AgentClient:
         self._max_answer_bytes = max_answer_bytes
         self._max_calls = max_calls_per_agent
         self._calls: dict[str, int] = {}
-        self._calls_lock = Lock()
+        self._calls_changed = Condition()
 
     def send(
         self,
@@ -163,20 +164,23 @@ class AgentClient:
 
     @contextmanager
     def _counted(self, agent: Agent) -> Iterator[None]:
-        """Raises AgentBusy if the agent's URL is being called often enough."""
-        url = agent.url
-        with self._calls_lock:
-            calls = self._calls.get(url, 0)
-            if self._max_calls is not None and calls >= self._max_calls:
-                raise AgentBusy(agent.name, calls)
-            self._calls[url] = calls + 1
+        """Wait for a turn, shortly: a burst to an agent that answers gets through,
+        one that hangs does not collect the threads of all. Raises AgentBusy."""
+        url, limit = agent.url, self._max_calls
+        with self._calls_changed:
+            if limit is not None and not self._calls_changed.wait_for(
+                lambda: self._calls.get(url, 0) < limit, _PATIENCE_S
+            ):
+                raise AgentBusy(agent.name, limit)
+            self._calls[url] = self._calls.get(url, 0) + 1
         try:
             yield
         finally:
-            with self._calls_lock:
+            with self._calls_changed:
                 self._calls[url] -= 1
                 if not self._calls[url]:
                     del self._calls[url]
+                self._calls_changed.notify_all()
 
     def _exchange(self, request: httpx.Request, deadline: float) -> RawAnswer:
         try:

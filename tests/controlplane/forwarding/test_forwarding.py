@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -192,7 +193,7 @@ def test_send__lost_connection__the_second_try_has_what_is_left(real_client, mak
     thread.join(5)
 
 
-def test_send__agent_hangs__further_calls_are_503_at_once(real_client, make_agent):
+def test_send__agent_hangs__further_calls_are_503_soon(real_client, make_agent):
     def hang(agent) -> None:
         with pytest.raises(AgentTimeout):
             call(real_client, agent, timeout=1.0)
@@ -217,6 +218,17 @@ def test_send__agent_hangs__further_calls_are_503_at_once(real_client, make_agen
     assert caught.value.body()["error"] == "Agent busy"
     assert caught.value.body()["state"] == "unchanged"
     assert isinstance(results[0], AgentBusy)
+
+
+def test_send__burst_to_an_agent_that_answers__every_call_gets_through(make_agent):
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"status": "success"})
+
+    crowded = AgentClient(httpx.MockTransport(answer), 1 << 20, max_calls_per_agent=1)
+    agent = make_agent()
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: call(crowded, agent), range(64)))
+    assert {given.status for given in answers} == {200}
 
 
 @pytest.mark.parametrize("url", ["http://a..b:80", f"http://{'a' * 64}.b:80", "http://xn--:80"])
