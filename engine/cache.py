@@ -107,7 +107,10 @@ class CacheEngine:
     def build(cls, config: EngineConfig, metadata: EngineMetadata) -> "CacheEngine":
         """A cache engine with a paged KV cache and storage of its own, as the
         configuration says. Raises ConfigError naming the key."""
-        kv_cache = PagedKVCache(spec_of(config), device_of(config))
+        try:
+            kv_cache = PagedKVCache(spec_of(config), device_of(config))
+        except (RuntimeError, MemoryError) as error:
+            raise _no_memory("num_blocks", "the paged KV cache", error) from error
         return cls(config, metadata, kv_cache, build_storage(config, kv_cache))
 
     def store(
@@ -361,7 +364,7 @@ def spec_of(config: EngineConfig) -> KVCacheSpec:
 
 def build_storage(config: EngineConfig, kv_cache: PagedKVCache) -> StorageManager:
     """Storage for chunks of `kv_cache`. Raises ConfigError if max_local_cpu_size
-    does not hold one chunk."""
+    does not hold one chunk, or is more than this machine gives."""
     slot_bytes = config.chunk_size * kv_cache.spec.bytes_per_token
     num_slots = int(config.max_local_cpu_size * _GIB) // slot_bytes
     if num_slots == 0:
@@ -369,8 +372,17 @@ def build_storage(config: EngineConfig, kv_cache: PagedKVCache) -> StorageManage
             f"'max_local_cpu_size' is {config.max_local_cpu_size} GiB, but one chunk takes "
             f"{slot_bytes / _GIB:.6f} GiB; raise it or lower 'chunk_size'."
         )
-    pool = MemoryPool(allocate_memory(num_slots, slot_bytes, kv_cache.device))
+    try:
+        memory = allocate_memory(num_slots, slot_bytes, kv_cache.device)
+    except (RuntimeError, MemoryError) as error:
+        raise _no_memory("max_local_cpu_size", "KV chunks", error) from error
+    pool = MemoryPool(memory)
     local_cpu = LocalCPUBackend(pool, kv_cache.spec, POLICIES[config.cache_policy]())
     if not config.local_cpu:
         local_cpu.disable_hot_cache()
     return StorageManager(local_cpu)
+
+
+def _no_memory(key: str, purpose: str, error: Exception) -> ConfigError:
+    reason = str(error).partition("\n")[0]
+    return ConfigError(f"The memory for {purpose} cannot be had ({reason}); lower '{key}'.")
