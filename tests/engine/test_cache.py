@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.cache import CacheEngine, Phase, SlotCountMismatch, TooManyTokens
-from engine.config import ConfigError
+from engine.config import ConfigError, EngineConfig
 from engine.contract import SlotRun, TokenRange
 from engine.device import SlotOutOfBounds
+from engine.metadata import worker_metadata
 from engine.storage import UnknownBackend
 from engine.tokens import ChunkKey, InvalidTokens
 
@@ -480,3 +481,18 @@ def test_kvcache_info_and_backends__describe_the_engine(build_engine: BuildEngin
     engine = build_engine()
     assert engine.backends == ("LocalCPUBackend",)
     assert engine.kvcache_info()["model.layers.0"]["shape"] == [2, 16, 4, 2, 8]
+
+
+def test_build__kv_cache_larger_than_any_memory__is_refused_naming_the_key() -> None:
+    config = EngineConfig.load(
+        flags={"num_blocks": 1 << 31, "num_kv_heads": 4096, "head_size": 65536, "device": "cpu"}
+    )
+    with pytest.raises(ConfigError, match="num_blocks"):
+        CacheEngine.build(config, worker_metadata(config, 0, "engine"))
+
+
+def test_build__chunks_larger_than_any_memory__is_refused_naming_the_key(
+    build_engine: BuildEngine,
+) -> None:
+    with pytest.raises(ConfigError, match="max_local_cpu_size"):
+        build_engine(chunks=300_000_000_000)
