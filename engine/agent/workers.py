@@ -5,9 +5,6 @@ not keep a store waiting, nor a queue of stores keep an operator's freeze waitin
 """
 
 import asyncio
-import contextlib
-import os
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +12,7 @@ from enum import StrEnum
 from typing import ParamSpec, TypeVar
 
 from engine.contract import ContractError
+from engine.threads import step_back
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -59,7 +57,7 @@ class Workers:
             work: ThreadPoolExecutor(
                 threads,
                 thread_name_prefix=f"agent-{work}",
-                initializer=_step_back,
+                initializer=step_back,
                 initargs=(_NICENESS.get(work, 0),),
             )
             for work, threads in _THREADS.items()
@@ -122,12 +120,3 @@ class Workers:
 
     def _forget(self, job: Future[object]) -> None:
         self._jobs.pop(job, None)
-
-
-def _step_back(niceness: int) -> None:
-    """Give this thread, and the threads that torch starts from it, a lower
-    priority. Only Linux has priorities by thread."""
-    if niceness and sys.platform == "linux":
-        # Where a sandbox forbids it, work goes on at the common priority.
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
