@@ -16,22 +16,19 @@ from engine.config import ConfigError, EngineConfig
 from engine.contract import SlotRun, TokenRange, compress_slots, count_slots
 from engine.device import KVCacheSpec, PagedKVCache, split_runs
 from engine.metadata import EngineMetadata
-from engine.storage import (
-    POLICIES,
-    BackendUsage,
-    LocalCPUBackend,
-    MemoryPool,
-    Refusal,
-    Reservation,
-    StorageManager,
-    StoredChunk,
-    allocate_memory,
+from engine.storage import BackendUsage, ChunkLayout, Count, Refusal, StorageManager
+from engine.storage.building import build_storage
+from engine.tokens import (
+    ChunkKey,
+    ChunkKeyMaker,
+    TokenArray,
+    Tokens,
+    as_token_array,
+    namespace,
 )
-from engine.tokens import ChunkKey, ChunkKeyMaker, TokenArray, Tokens, as_token_array
 
 logger = logging.getLogger(__name__)
 
-_GIB = 1 << 30
 _MOCK_REQUEST = "mock"
 
 
@@ -110,8 +107,10 @@ class CacheEngine:
         try:
             kv_cache = PagedKVCache(spec_of(config), device_of(config))
         except (RuntimeError, MemoryError) as error:
-            raise _no_memory("num_blocks", "the paged KV cache", error) from error
-        return cls(config, metadata, kv_cache, build_storage(config, kv_cache))
+            raise _no_memory(error) from error
+        layout = ChunkLayout(namespace(metadata), kv_cache.spec)
+        storage = build_storage(config, layout, kv_cache.device)
+        return cls(config, metadata, kv_cache, storage)
 
     def store(
         self,
@@ -150,9 +149,9 @@ class CacheEngine:
         return RetrieveResult(array.size, num_retrieved)
 
     def lookup(self, tokens: Tokens) -> int:
-        """How many leading tokens are stored; changes nothing."""
+        """How many leading tokens are stored in a tier that is read; changes nothing."""
         array = as_token_array(tokens)
-        hits = self.storage.local_cpu.count_prefix(self._storable_keys(array))
+        hits = self.storage.count_prefix(self._storable_keys(array))
         return min(hits * self._chunk_size, array.size)
 
     def store_mock(self, tokens: TokenRange, request_id: str = _MOCK_REQUEST) -> StoreResult:
@@ -166,9 +165,24 @@ class CacheEngine:
         return self.retrieve(array, runs, request_id)
 
     def clear(self, locations: Sequence[str] = ()) -> dict[str, int]:
-        """Remove all chunks of the named backends, or of all if none is named, frozen
-        or not; chunks removed by backend. Raises UnknownBackend."""
+        """Remove all chunks of the named backends, or, if none is named, of all that
+        are not bypassed, frozen or not; chunks removed by backend. Raises
+        UnknownBackend."""
         return self.storage.clear(locations)
+
+    def bypass(self, backend: str) -> bool:
+        """Leave that backend out of everything; whether it was before. Raises
+        UnknownBackend."""
+        return self.storage.bypass(backend)
+
+    def stop_bypass(self, backend: str) -> bool:
+        """Use that backend again; whether it was bypassed. Raises UnknownBackend."""
+        return self.storage.stop_bypass(backend)
+
+    @property
+    def bypassed(self) -> list[str]:
+        """Names of the bypassed backends."""
+        return self.storage.bypassed
 
     def freeze(self) -> None:
         """From the return of this call on storage does not change: no admission, not
@@ -232,11 +246,13 @@ class CacheEngine:
         """What was done since the start; the names never change."""
         with self._counting:
             counted = dict(self._counters)
-        return {**counted, "evicted_chunks": self.storage.local_cpu.evicted_chunks}
+        evicted = self.storage.local_cpu.tally.snapshot().counts[Count.EVICTED_CHUNKS]
+        return {**counted, "evicted_chunks": int(evicted)}
 
     def close(self) -> None:
-        """Drop all chunks and take no more; calls in flight end on their own."""
-        self.storage.local_cpu.disable_hot_cache()
+        """Drop the chunks in memory and take no more, finish what is being written to
+        slower tiers, and let go of them; calls in flight end on their own."""
+        self.storage.close()
 
     def _check(self, tokens: Tokens, runs: Sequence[SlotRun]) -> TokenArray:
         array = as_token_array(tokens)
@@ -260,50 +276,26 @@ class CacheEngine:
         return self._keys.make(tokens)
 
     def _store(self, tokens: TokenArray, runs: Sequence[SlotRun]) -> int:
-        local_cpu = self.storage.local_cpu
-        num_stored = 0
-        # Pinned until the end, so that a request longer than the pool keeps its
-        # beginning instead of evicting it.
-        held: list[StoredChunk] = []
-        try:
-            parts = split_runs(runs, self._chunk_size)
-            for key, part in zip(self._storable_keys(tokens), parts, strict=False):
-                admission = local_cpu.prepare_store(key, count_slots(part))
-                if isinstance(admission, Reservation):
-                    reservation = admission
-                    admission = self._fill(reservation, part)
-                    if isinstance(admission, StoredChunk):
-                        num_stored += _newly_stored(reservation, admission)
-                if isinstance(admission, Refusal):
-                    self._count(**{f"stores_stopped_{admission.value}": 1})
-                    break
-                held.append(admission)
-            local_cpu.touch(held)
-        finally:
-            local_cpu.release(held)
-        return num_stored
+        keys = self._storable_keys(tokens)
+        parts = list(split_runs(runs, self._chunk_size))[: len(keys)]
 
-    def _fill(self, reservation: Reservation, runs: Sequence[SlotRun]) -> StoredChunk | Refusal:
-        local_cpu = self.storage.local_cpu
-        try:
-            self.kv_cache.gather(runs, reservation.chunk)
-            return local_cpu.complete_store(reservation)
-        finally:
-            local_cpu.abort_store(reservation)
+        def gather(position: int, chunk: torch.Tensor) -> None:
+            self.kv_cache.gather(parts[position], chunk)
+
+        outcome = self.storage.store(keys, [count_slots(part) for part in parts], gather)
+        if outcome.stopped is not None:
+            self._count(**{f"stores_stopped_{outcome.stopped.value}": 1})
+        return outcome.num_stored
 
     def _retrieve(self, tokens: TokenArray, runs: Sequence[SlotRun]) -> int:
-        local_cpu = self.storage.local_cpu
-        pinned = local_cpu.prepare_retrieve(self._storable_keys(tokens))
-        try:
-            num_cached = sum(stored.num_tokens for stored in pinned)
-            if num_cached < self.config.min_retrieve_tokens:
-                return 0
-            for stored, part in zip(pinned, split_runs(runs, self._chunk_size), strict=False):
-                self.kv_cache.scatter(stored.chunk, part)
-            local_cpu.touch(pinned)
-            return num_cached
-        finally:
-            local_cpu.release(pinned)
+        keys = self._storable_keys(tokens)
+        parts = list(split_runs(runs, self._chunk_size))[: len(keys)]
+
+        def scatter(position: int, chunk: torch.Tensor) -> None:
+            self.kv_cache.scatter(chunk, parts[position])
+
+        sizes = [count_slots(part) for part in parts]
+        return self.storage.retrieve(keys, sizes, self.config.min_retrieve_tokens, scatter)
 
     def _count(self, **increments: int) -> None:
         with self._counting:
@@ -333,11 +325,6 @@ _COUNTERS = tuple(
 )
 
 
-def _newly_stored(reservation: Reservation, stored: StoredChunk) -> int:
-    """Tokens that this call added: none if another call stored the chunk first."""
-    return stored.num_tokens if stored.chunk is reservation.chunk else 0
-
-
 def device_of(config: EngineConfig) -> torch.device:
     """The device that the paged KV cache lies on. Raises ConfigError if it is not
     there."""
@@ -362,27 +349,8 @@ def spec_of(config: EngineConfig) -> KVCacheSpec:
     )
 
 
-def build_storage(config: EngineConfig, kv_cache: PagedKVCache) -> StorageManager:
-    """Storage for chunks of `kv_cache`. Raises ConfigError if max_local_cpu_size
-    does not hold one chunk, or is more than this machine gives."""
-    slot_bytes = config.chunk_size * kv_cache.spec.bytes_per_token
-    num_slots = int(config.max_local_cpu_size * _GIB) // slot_bytes
-    if num_slots == 0:
-        raise ConfigError(
-            f"'max_local_cpu_size' is {config.max_local_cpu_size} GiB, but one chunk takes "
-            f"{slot_bytes / _GIB:.6f} GiB; raise it or lower 'chunk_size'."
-        )
-    try:
-        memory = allocate_memory(num_slots, slot_bytes, kv_cache.device)
-    except (RuntimeError, MemoryError) as error:
-        raise _no_memory("max_local_cpu_size", "KV chunks", error) from error
-    pool = MemoryPool(memory)
-    local_cpu = LocalCPUBackend(pool, kv_cache.spec, POLICIES[config.cache_policy]())
-    if not config.local_cpu:
-        local_cpu.disable_hot_cache()
-    return StorageManager(local_cpu)
-
-
-def _no_memory(key: str, purpose: str, error: Exception) -> ConfigError:
+def _no_memory(error: Exception) -> ConfigError:
     reason = str(error).partition("\n")[0]
-    return ConfigError(f"The memory for {purpose} cannot be had ({reason}); lower '{key}'.")
+    return ConfigError(
+        f"The memory for the paged KV cache cannot be had ({reason}); lower 'num_blocks'."
+    )

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from typing import cast
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from engine.config.errors import ConfigError, InvalidValueError
+from engine.config.secrecy import HIDDEN, sounds_secret
 
 _HIGHEST_PORT = 65_535
 
@@ -34,6 +35,43 @@ def http_url(value: object) -> None:
         raise InvalidValueError("must not hold a user name or a password")
 
 
+def disk_directories(value: object) -> None:
+    """One or more absolute paths; `file://` before one is LMCache's way to write it."""
+    for path in split_directories(str(value)):
+        if not path.startswith("/"):
+            raise InvalidValueError("must be absolute paths, separated by commas")
+
+
+def split_directories(value: str) -> list[str]:
+    """The paths in a value of `local_disk`."""
+    return [item.strip().removeprefix("file://") for item in value.split(",")]
+
+
+def remote_url(value: object) -> None:
+    """Any URL with a scheme; the connector of that scheme checks the rest."""
+    try:
+        parts = urlsplit(str(value))
+        has_scheme = bool(parts.scheme) and "://" in str(value)
+    except ValueError:
+        has_scheme = False
+    if not has_scheme:
+        raise InvalidValueError("must be a URL such as redis://host:6379 or fs:///shared/kv")
+
+
+def hide_credentials(value: object) -> str:
+    """The URL with user name, password and secrets in its query as "***"."""
+    parts = urlsplit(str(value))
+    location = parts.netloc
+    if "@" in location:
+        location = f"{HIDDEN}@{location.rpartition('@')[2]}"
+    query = "&".join(
+        f"{name}={HIDDEN}" if sounds_secret(name) else part
+        for part in parts.query.split("&")
+        for name in [part.partition("=")[0]]
+    )
+    return urlunsplit(parts._replace(netloc=location, query=query))
+
+
 def check_together(values: Mapping[str, object]) -> None:
     """Refuse values that are each allowed and contradict each other."""
     world_size = cast(int, values["world_size"])
@@ -56,4 +94,8 @@ def check_together(values: Mapping[str, object]) -> None:
         raise ConfigError(
             f"'num_kv_heads' is {values['num_kv_heads']}, but with 'use_mla' all heads share "
             "one latent vector; set 'num_kv_heads' to 1."
+        )
+    if values["local_disk"] is not None and not values["max_local_disk_size"]:
+        raise ConfigError(
+            "'local_disk' is set, but 'max_local_disk_size' is 0; say how many GiB it may take."
         )

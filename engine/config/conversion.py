@@ -22,8 +22,8 @@ def convert(key: ConfigKey, value: object) -> object:
     """`value` as the type of `key`, checked against its range, choices and check.
 
     Texts are read as the type asks ("128" for an int, "true" for a bool, "0,2"
-    for a list[int], a JSON object for a dict). Raises InvalidValueError saying why
-    not, without the value where the key is secret.
+    for a list[int], "a,b" for a list[str], a JSON object for a dict). Raises
+    InvalidValueError saying why not, without the value where the key is secret.
     """
     if value is None:
         if key.optional:
@@ -31,8 +31,7 @@ def convert(key: ConfigKey, value: object) -> object:
         raise InvalidValueError("must not be null")
     converted = _CONVERTERS[key.type](key, value)
     _check_range(key, converted)
-    if key.choices is not None and converted not in key.choices:
-        raise InvalidValueError(f"must be one of {', '.join(key.choices)}, not {_show(key, value)}")
+    _check_choices(key, converted)
     key.check(converted)
     return converted
 
@@ -91,6 +90,14 @@ def _to_int_list(key: ConfigKey, value: object) -> list[int]:
     return [_to_int(key, item) for item in value]
 
 
+def _to_str_list(key: ConfigKey, value: object) -> list[str]:
+    if isinstance(value, str):
+        value = [item.strip() for item in value.split(",")]
+    if not isinstance(value, list | tuple):
+        raise InvalidValueError(f"must be a list of texts, not {_show(key, value)}")
+    return [_to_str(key, item) for item in value]
+
+
 def _to_dict(key: ConfigKey, value: object) -> dict[str, object]:
     if isinstance(value, str):
         try:
@@ -113,8 +120,17 @@ _CONVERTERS: dict[ValueType, Callable[[ConfigKey, object], object]] = {
     ValueType.FLOAT: _to_float,
     ValueType.STR: _to_str,
     ValueType.INT_LIST: _to_int_list,
+    ValueType.STR_LIST: _to_str_list,
     ValueType.DICT: _to_dict,
 }
+
+
+def _check_choices(key: ConfigKey, converted: object) -> None:
+    for item in converted if isinstance(converted, list) else [converted]:
+        if key.choices is not None and item not in key.choices:
+            raise InvalidValueError(
+                f"must be one of {', '.join(key.choices)}, not {_show(key, item)}"
+            )
 
 
 def _check_range(key: ConfigKey, converted: object) -> None:

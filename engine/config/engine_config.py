@@ -13,6 +13,7 @@ from types import MappingProxyType
 from engine.config.checks import check_together
 from engine.config.conversion import convert
 from engine.config.errors import InvalidValueError
+from engine.config.key import ConfigKey
 from engine.config.secrecy import HIDDEN, hide_secrets
 from engine.config.settings import KEYS, Settings
 from engine.config.sources import FILE_VARIABLE, Source, merge, read_environment, read_file
@@ -91,10 +92,7 @@ class EngineConfig(Settings):
         set reads "***", as does one inside an object. JSON-ready, and the caller's
         own copy."""
         values = self._values
-        return {
-            name: HIDDEN if key.secret and values[name] is not None else hide_secrets(values[name])
-            for name, key in KEYS.items()
-        }
+        return {name: _shown(key, values[name]) for name, key in KEYS.items()}
 
     def schema(self) -> dict[str, object]:
         """Every key described, as `GET /conf/schema` answers."""
@@ -159,3 +157,9 @@ class EngineConfig(Settings):
         for name, value in changed.items():
             for callback in self._subscribers.get(name, ()):
                 callback(value)
+
+
+def _shown(key: ConfigKey, value: object) -> object:
+    if value is None:
+        return None
+    return HIDDEN if key.secret else hide_secrets(key.show(value))

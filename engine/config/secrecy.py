@@ -14,7 +14,7 @@ def hide_secrets(value: object) -> object:
     none."""
     if isinstance(value, Mapping):
         return {
-            name: HIDDEN if item is not None and _is_secret(name) else hide_secrets(item)
+            name: HIDDEN if item is not None and sounds_secret(name) else hide_secrets(item)
             for name, item in value.items()
         }
     if isinstance(value, list | tuple):
@@ -22,7 +22,8 @@ def hide_secrets(value: object) -> object:
     return value
 
 
-def _is_secret(name: str) -> bool:
+def sounds_secret(name: str) -> bool:
+    """Whether a value under this name is to be hidden."""
     words = name.lower().replace("-", "_").replace(".", "_").split("_")
     joined = "".join(words)
     return any(part in joined for part in _SECRET_PARTS) or not _SECRET_NAMES.isdisjoint(words)

@@ -4,9 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar, cast
 
-from engine.config.key import Applies, ConfigKey, ValueType, accept_any
+from engine.config.key import (
+    Applies,
+    ConfigKey,
+    FixedBecause,
+    ValueType,
+    accept_any,
+    show_as_it_is,
+)
 
 T = TypeVar("T")
+Change = Applies | FixedBecause
+"""When a change of a key takes effect, or why there can be none."""
 
 
 class HasValues(Protocol):
@@ -36,59 +45,116 @@ class Setting(Generic[T]):
         raise AttributeError(f"Set '{self.key.name}' with update(), which checks the value.")
 
 
-def boolean(default: bool, help: str, applies: Applies = Applies.NEVER) -> Setting[bool]:  # noqa: FBT001
-    return Setting(ConfigKey("", ValueType.BOOL, default, help, applies=applies))
+def boolean(default: bool, help: str, change: Change) -> Setting[bool]:  # noqa: FBT001
+    return Setting(ConfigKey("", ValueType.BOOL, default, help, change=change))
 
 
-def integer(
-    default: int,
-    help: str,
-    minimum: int,
-    maximum: int,
-    applies: Applies = Applies.NEVER,
-) -> Setting[int]:
+def integer(default: int, help: str, minimum: int, maximum: int, change: Change) -> Setting[int]:
+    return Setting(
+        ConfigKey("", ValueType.INT, default, help, minimum=minimum, maximum=maximum, change=change)
+    )
+
+
+def number(
+    default: float, help: str, minimum: float, maximum: float, change: Change
+) -> Setting[float]:
     return Setting(
         ConfigKey(
-            "", ValueType.INT, default, help, minimum=minimum, maximum=maximum, applies=applies
+            "", ValueType.FLOAT, default, help, minimum=minimum, maximum=maximum, change=change
         )
     )
 
 
-def number(default: float, help: str, minimum: float, maximum: float) -> Setting[float]:
-    return Setting(ConfigKey("", ValueType.FLOAT, default, help, minimum=minimum, maximum=maximum))
+def text(
+    default: str, help: str, change: Change, check: Callable[[object], None] = accept_any
+) -> Setting[str]:
+    return Setting(ConfigKey("", ValueType.STR, default, help, change=change, check=check))
 
 
-def text(default: str, help: str, check: Callable[[object], None] = accept_any) -> Setting[str]:
-    return Setting(ConfigKey("", ValueType.STR, default, help, check=check))
+def choice(default: str, help: str, choices: tuple[str, ...], change: Change) -> Setting[str]:
+    return Setting(ConfigKey("", ValueType.STR, default, help, choices=choices, change=change))
 
 
-def choice(default: str, help: str, choices: tuple[str, ...]) -> Setting[str]:
-    return Setting(ConfigKey("", ValueType.STR, default, help, choices=choices))
+def optional_choice(help: str, choices: tuple[str, ...], change: Change) -> Setting[str | None]:
+    return Setting(
+        ConfigKey("", ValueType.STR, None, help, optional=True, choices=choices, change=change)
+    )
 
 
-def optional_text(help: str, check: Callable[[object], None] = accept_any) -> Setting[str | None]:
-    return Setting(ConfigKey("", ValueType.STR, None, help, optional=True, check=check))
+def optional_text(
+    help: str,
+    change: Change,
+    check: Callable[[object], None] = accept_any,
+    show: Callable[[object], object] = show_as_it_is,
+) -> Setting[str | None]:
+    return Setting(
+        ConfigKey(
+            "", ValueType.STR, None, help, optional=True, change=change, check=check, show=show
+        )
+    )
 
 
 def secret(help: str, check: Callable[[object], None]) -> Setting[str | None]:
     return Setting(
-        ConfigKey("", ValueType.STR, None, help, optional=True, secret=True, check=check)
-    )
-
-
-def integers(default: list[int], help: str, minimum: int, maximum: int) -> Setting[list[int]]:
-    return Setting(
-        ConfigKey("", ValueType.INT_LIST, default, help, minimum=minimum, maximum=maximum)
-    )
-
-
-def optional_integers(help: str, minimum: int, maximum: int) -> Setting[list[int] | None]:
-    return Setting(
         ConfigKey(
-            "", ValueType.INT_LIST, None, help, optional=True, minimum=minimum, maximum=maximum
+            "",
+            ValueType.STR,
+            None,
+            help,
+            optional=True,
+            change=FixedBecause.TRUST,
+            secret=True,
+            check=check,
         )
     )
 
 
-def optional_object(help: str) -> Setting[dict[str, object] | None]:
-    return Setting(ConfigKey("", ValueType.DICT, None, help, optional=True))
+def integers(
+    default: list[int], help: str, minimum: int, maximum: int, change: Change
+) -> Setting[list[int]]:
+    return Setting(
+        ConfigKey(
+            "", ValueType.INT_LIST, default, help, minimum=minimum, maximum=maximum, change=change
+        )
+    )
+
+
+def optional_integers(
+    help: str, minimum: int, maximum: int, change: Change
+) -> Setting[list[int] | None]:
+    return Setting(
+        ConfigKey(
+            "",
+            ValueType.INT_LIST,
+            None,
+            help,
+            optional=True,
+            minimum=minimum,
+            maximum=maximum,
+            change=change,
+        )
+    )
+
+
+def optional_texts(
+    help: str,
+    change: Change,
+    check: Callable[[object], None] = accept_any,
+    choices: tuple[str, ...] | None = None,
+) -> Setting[list[str] | None]:
+    return Setting(
+        ConfigKey(
+            "",
+            ValueType.STR_LIST,
+            None,
+            help,
+            optional=True,
+            change=change,
+            check=check,
+            choices=choices,
+        )
+    )
+
+
+def optional_object(help: str, change: Change) -> Setting[dict[str, object] | None]:
+    return Setting(ConfigKey("", ValueType.DICT, None, help, optional=True, change=change))

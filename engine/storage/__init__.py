@@ -1,23 +1,48 @@
-"""Where chunks are kept: memory pool, eviction policies, backends."""
+"""Where chunks are kept: memory, eviction policies, backends, and their manager."""
 
+from engine.storage.backend import ChunkBuffer, Lease, SlowBackend, TierState
+from engine.storage.breaker import BreakerState, CircuitBreaker
 from engine.storage.chunk import BackendUsage, Refusal, Reservation, StoredChunk
+from engine.storage.format import ChunkLayout
 from engine.storage.local_cpu import LocalCPUBackend
 from engine.storage.manager import StorageManager, UnknownBackend
+from engine.storage.memory import HostMemory, MemoryUnavailable, Pages
 from engine.storage.policy import POLICIES, EvictionPolicy, LeastRecentlyUsed
-from engine.storage.pool import MemoryPool, PoolExhausted, allocate_memory
+from engine.storage.pool import GrowingPool, MemoryPool, PoolExhausted, slot_stride
+from engine.storage.staging import StagingArea
+from engine.storage.storing import StoreOutcome
+from engine.storage.tally import Count, Drop, Fault, Tally, TallySnapshot
 
 __all__ = [
     "POLICIES",
     "BackendUsage",
+    "BreakerState",
+    "ChunkBuffer",
+    "ChunkLayout",
+    "CircuitBreaker",
+    "Count",
+    "Drop",
     "EvictionPolicy",
+    "Fault",
+    "GrowingPool",
+    "HostMemory",
+    "Lease",
     "LeastRecentlyUsed",
     "LocalCPUBackend",
     "MemoryPool",
+    "MemoryUnavailable",
+    "Pages",
     "PoolExhausted",
     "Refusal",
     "Reservation",
+    "SlowBackend",
+    "StagingArea",
     "StorageManager",
+    "StoreOutcome",
     "StoredChunk",
+    "Tally",
+    "TallySnapshot",
+    "TierState",
     "UnknownBackend",
-    "allocate_memory",
+    "slot_stride",
 ]

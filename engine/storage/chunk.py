@@ -14,10 +14,14 @@ class Refusal(StrEnum):
 
     FROZEN = "frozen"
     HOT_CACHE_OFF = "hot_cache_off"
+    BYPASSED = "bypassed"
+    """No backend that may be written takes chunks."""
     FULL = "full"
-    """Every chunk in memory is in use."""
+    """All memory is in use by requests that are being served."""
     CLEARED = "cleared"
     """The backend was cleared while the chunk was being copied."""
+    DROPPED = "dropped"
+    """No tier below memory took the chunk, and memory takes none."""
 
 
 @dataclass(eq=False)
@@ -35,22 +39,27 @@ class Reservation:
     is_open: bool = True
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class StoredChunk:
     """A chunk in memory. While it is pinned its memory is not used for anything
-    else, even if the chunk is evicted from the index by an order to clear."""
+    else, even if the chunk is evicted from the index by an order to clear.
+
+    `stored_at` is seconds on the backend's clock. The tensor is not kept here but
+    made on demand: it would double what a chunk costs besides its bytes.
+    """
 
     key: ChunkKey
     num_tokens: int
-    chunk: torch.Tensor
     slot: int
+    stored_at: float
     pins: int = 0
     is_indexed: bool = True
 
 
 class BackendUsage(NamedTuple):
-    """Memory of a backend. `used_bytes` counts memory that cannot be given to a
-    new chunk now, chunks that are being copied included."""
+    """What a backend holds. `used_bytes` counts memory that cannot be given to a
+    new chunk now, chunks that are being copied included; `capacity_bytes` is 0
+    where the backend has no limit of its own."""
 
     capacity_bytes: int
     used_bytes: int

@@ -1,56 +1,68 @@
 """The hot cache: chunks in the memory of this process."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+
+import torch
 
 from engine.device import KVCacheSpec
 from engine.storage.chunk import BackendUsage, Refusal, Reservation, StoredChunk
 from engine.storage.policy import EvictionPolicy
 from engine.storage.pool import MemoryPool
+from engine.storage.tally import Tally
 from engine.tokens import ChunkKey
+
+_MODES = (Refusal.FROZEN, Refusal.HOT_CACHE_OFF, Refusal.BYPASSED)
 
 
 class LocalCPUBackend:
     """Chunks in CPU memory, found by key, evicted by a policy.
 
     Bytes move outside this class and outside its lock: prepare_store hands out
-    memory, the caller fills it, complete_store makes it a chunk or refuses;
-    prepare_retrieve pins chunks, the caller reads them, release unpins them. A
-    pinned chunk is never evicted.
+    memory, the caller fills it, complete_store makes it a chunk or refuses; pin
+    keeps chunks where they are, the caller reads them, release lets go. A pinned
+    chunk is never evicted.
 
-    While frozen nothing changes: complete_store decides under the same lock that
-    freeze takes, so no chunk is admitted after freeze has returned, and touch has
-    no effect.
+    While frozen or bypassed nothing changes: complete_store decides under the
+    same lock that freeze takes, so no chunk is admitted after freeze has returned,
+    and touch has no effect.
 
     Thread-safe; no call waits for a copy.
     """
 
     name = "LocalCPUBackend"
 
-    def __init__(self, pool: MemoryPool, spec: KVCacheSpec, policy: EvictionPolicy) -> None:
+    def __init__(
+        self,
+        pool: MemoryPool,
+        spec: KVCacheSpec,
+        policy: EvictionPolicy,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """The hot cache is on at first. `pool` slots hold one full chunk each."""
+        self.tally = Tally()
         self._pool = pool
         self._spec = spec
         self._policy = policy
+        self._clock = clock
         self._chunks: dict[ChunkKey, StoredChunk] = {}
-        self._frozen = False
-        self._hot_cache_enabled = True
+        self._modes: set[Refusal] = set()
         self._epoch = 0
-        self._evicted_chunks = 0
         self._lock = threading.Lock()
 
     @property
     def frozen(self) -> bool:
-        return self._frozen
+        return Refusal.FROZEN in self._modes
 
     @property
     def hot_cache_enabled(self) -> bool:
-        return self._hot_cache_enabled
+        return Refusal.HOT_CACHE_OFF not in self._modes
 
     @property
-    def evicted_chunks(self) -> int:
-        """Chunks evicted to make room, since the start."""
-        return self._evicted_chunks
+    def takes_chunks(self) -> bool:
+        """Whether no mode keeps chunks out."""
+        return not self._modes
 
     def usage(self) -> BackendUsage:
         with self._lock:
@@ -61,47 +73,51 @@ class LocalCPUBackend:
         with self._lock:
             return list(self._policy.coldest_first())
 
+    def contains(self, keys: Sequence[ChunkKey]) -> list[bool]:
+        """Which keys are stored; changes nothing."""
+        with self._lock:
+            return [key in self._chunks for key in keys]
+
+    def chunk(self, stored: StoredChunk) -> torch.Tensor:
+        """A pinned chunk's KV, shaped as KVCacheSpec.chunk_shape says."""
+        return self._spec.chunk_view(self._pool.memory(stored.slot), stored.num_tokens)
+
     def prepare_store(self, key: ChunkKey, num_tokens: int) -> Reservation | StoredChunk | Refusal:
         """Memory for a chunk, evicting what the policy says if none is free; or the
         chunk, pinned, if it is stored already; or why it is not admitted. The
         caller completes or aborts a Reservation and releases a StoredChunk."""
-        with self._lock:
-            refusal = self._refusal()
-            if refusal is not None:
-                return refusal
-            stored = self._chunks.get(key)
-            if stored is not None:
-                stored.pins += 1
-                return stored
-            if self._pool.num_free == 0 and not self._evict_one():
-                return Refusal.FULL
-            slot = self._pool.allocate()
-        chunk = self._spec.chunk_view(self._pool.memory(slot), num_tokens)
-        return Reservation(key, num_tokens, chunk, slot, self._epoch)
+        return self._prepare(key, num_tokens, self._evict_one)
+
+    def prepare_store_without_evicting(
+        self, key: ChunkKey, num_tokens: int
+    ) -> Reservation | StoredChunk | Refusal:
+        """As prepare_store, but only where memory is free."""
+        return self._prepare(key, num_tokens, _evict_none)
 
     def complete_store(self, reservation: Reservation) -> StoredChunk | Refusal:
         """Make the filled memory a chunk, and pin it for the caller. If another
         caller has stored the same key meanwhile, that chunk is pinned and returned
-        and this memory freed. Refuses after a freeze, a clear, or when the hot
-        cache is off; the memory is then free again."""
+        and this memory freed. Refuses after a clear and while a mode keeps chunks
+        out; the reservation then stays the caller's, to be aborted."""
         with self._lock:
+            if not reservation.is_open:
+                raise ValueError("The reservation was completed or aborted before.")
             refusal = self._refusal()
             if refusal is None and reservation.epoch != self._epoch:
                 refusal = Refusal.CLEARED
             if refusal is not None:
-                self._give_back(reservation)
                 return refusal
+            reservation.is_open = False
             stored = self._chunks.get(reservation.key)
             if stored is not None:
-                self._give_back(reservation)
+                self._pool.free(reservation.slot)
                 stored.pins += 1
                 return stored
-            reservation.is_open = False
             admitted = StoredChunk(
                 reservation.key,
                 reservation.num_tokens,
-                reservation.chunk,
                 reservation.slot,
+                self._clock(),
                 pins=1,
             )
             self._chunks[admitted.key] = admitted
@@ -112,30 +128,33 @@ class LocalCPUBackend:
         """Free the memory of a reservation; no effect on one that was completed."""
         with self._lock:
             if reservation.is_open:
-                self._give_back(reservation)
+                reservation.is_open = False
+                self._pool.free(reservation.slot)
 
-    def prepare_retrieve(self, keys: Sequence[ChunkKey]) -> list[StoredChunk]:
-        """The chunks of the longest prefix of `keys` that is stored, pinned. The
-        caller releases them."""
+    def pin(self, keys: Sequence[ChunkKey]) -> dict[ChunkKey, StoredChunk]:
+        """Those of the chunks that are stored, pinned. The caller releases them."""
         with self._lock:
-            pinned = self._prefix(keys)
-            for stored in pinned:
+            found = {key: self._chunks[key] for key in keys if key in self._chunks}
+            for stored in found.values():
                 stored.pins += 1
-            return pinned
+            return found
 
-    def count_prefix(self, keys: Sequence[ChunkKey]) -> int:
-        """How many leading keys are stored; changes nothing."""
+    def pin_again(self, stored: StoredChunk) -> None:
+        """One more pin on a chunk that the caller has pinned."""
         with self._lock:
-            return len(self._prefix(keys))
+            if stored.pins == 0:
+                raise ValueError("The chunk is not pinned, so it may be gone.")
+            stored.pins += 1
 
-    def touch(self, pinned: Sequence[StoredChunk]) -> None:
+    def touch(self, used: Sequence[StoredChunk]) -> None:
         """Note that the chunks of one request, in the order of its tokens, were
         used. The first becomes the most recent: a later chunk is worthless without
-        those before it, so it is evicted first. No effect while frozen."""
+        those before it, so it is evicted first. No effect while frozen or
+        bypassed."""
         with self._lock:
-            if self._frozen:
+            if self._modes & {Refusal.FROZEN, Refusal.BYPASSED}:
                 return
-            for stored in reversed(pinned):
+            for stored in reversed(used):
                 if stored.is_indexed:
                     self._policy.touch(stored.key)
 
@@ -157,43 +176,58 @@ class LocalCPUBackend:
     def freeze(self) -> None:
         """From the return of this call on nothing is admitted, evicted or reordered."""
         with self._lock:
-            self._frozen = True
+            self._modes.add(Refusal.FROZEN)
 
     def unfreeze(self) -> None:
         with self._lock:
-            self._frozen = False
+            self._modes.discard(Refusal.FROZEN)
+
+    def bypass(self) -> None:
+        """From the return of this call on nothing is admitted, evicted or reordered."""
+        with self._lock:
+            self._modes.add(Refusal.BYPASSED)
+
+    def stop_bypass(self) -> None:
+        with self._lock:
+            self._modes.discard(Refusal.BYPASSED)
 
     def enable_hot_cache(self) -> None:
         with self._lock:
-            self._hot_cache_enabled = True
+            self._modes.discard(Refusal.HOT_CACHE_OFF)
 
     def disable_hot_cache(self) -> None:
         """Remove all chunks and admit none, until the hot cache is enabled."""
         with self._lock:
-            self._hot_cache_enabled = False
+            self._modes.add(Refusal.HOT_CACHE_OFF)
             self._remove_all()
 
-    def _refusal(self) -> Refusal | None:
-        if self._frozen:
-            return Refusal.FROZEN
-        if not self._hot_cache_enabled:
-            return Refusal.HOT_CACHE_OFF
-        return None
-
-    def _prefix(self, keys: Sequence[ChunkKey]) -> list[StoredChunk]:
-        prefix: list[StoredChunk] = []
-        for key in keys:
+    def _prepare(
+        self, key: ChunkKey, num_tokens: int, evict: Callable[[], bool]
+    ) -> Reservation | StoredChunk | Refusal:
+        with self._lock:
+            refusal = self._refusal()
+            if refusal is not None:
+                return refusal
             stored = self._chunks.get(key)
-            if stored is None:
-                break
-            prefix.append(stored)
-        return prefix
+            if stored is not None:
+                stored.pins += 1
+                return stored
+            if not self._pool.has_room() and not evict():
+                return Refusal.FULL
+            slot = self._pool.allocate()
+            epoch = self._epoch
+        chunk = self._spec.chunk_view(self._pool.memory(slot), num_tokens)
+        return Reservation(key, num_tokens, chunk, slot, epoch)
+
+    def _refusal(self) -> Refusal | None:
+        return next((mode for mode in _MODES if mode in self._modes), None)
 
     def _evict_one(self) -> bool:
         for key in self._policy.coldest_first():
-            if self._chunks[key].pins == 0:
-                self._remove(self._chunks[key])
-                self._evicted_chunks += 1
+            stored = self._chunks[key]
+            if stored.pins == 0:
+                self._remove(stored)
+                self.tally.evicted(self._clock() - stored.stored_at)
                 return True
         return False
 
@@ -214,6 +248,6 @@ class LocalCPUBackend:
         if stored.pins == 0 and not stored.is_indexed:
             self._pool.free(stored.slot)
 
-    def _give_back(self, reservation: Reservation) -> None:
-        reservation.is_open = False
-        self._pool.free(reservation.slot)
+
+def _evict_none() -> bool:
+    return False

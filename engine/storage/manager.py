@@ -1,11 +1,40 @@
-"""All storage backends of one cache engine."""
+"""All storage backends of one cache engine, and what concerns all of them."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import MappingProxyType
+from typing import Protocol
 
-from engine.storage.chunk import BackendUsage
+import torch
+
+from engine.storage.backend import Lease, SlowBackend, TierState
+from engine.storage.chunk import BackendUsage, Refusal
 from engine.storage.local_cpu import LocalCPUBackend
+from engine.storage.prefix import find_prefix
+from engine.storage.read_ahead import ReadAhead
+from engine.storage.retrieving import Retrieval
+from engine.storage.staging import StagingArea
+from engine.storage.storing import StoreOutcome, Storing
+from engine.storage.tally import TallySnapshot
+from engine.tokens import ChunkKey
+
+_LOADERS = 3
+Copy = Callable[[int, torch.Tensor], None]
+"""Copies the KV of the chunk with that position in the request to or from memory,
+shaped as KVCacheSpec.chunk_shape says."""
+
+
+class StorageSettings(Protocol):
+    """The part of a configuration that is read at every call."""
+
+    @property
+    def retrieve_locations(self) -> list[str] | None: ...
+    @property
+    def store_location(self) -> str | None: ...
+    @property
+    def blocking_timeout_secs(self) -> float: ...
 
 
 class UnknownBackend(ValueError):
@@ -18,45 +47,200 @@ class UnknownBackend(ValueError):
 
 
 class StorageManager:
-    """The backends by name, in the order in which they are read, and what concerns
-    all of them. Thread-safe."""
+    """The backends by name, in the order in which they are read: memory first, then
+    the slower tiers. Thread-safe.
 
-    def __init__(self, local_cpu: LocalCPUBackend) -> None:
+    Modes, clear and the hand-over of a chunk to a slower tier exclude each other
+    for moments; no bytes move meanwhile.
+    """
+
+    def __init__(
+        self,
+        local_cpu: LocalCPUBackend,
+        staging: StagingArea,
+        slow: Sequence[SlowBackend],
+        settings: StorageSettings,
+    ) -> None:
+        """`slow` are the tiers below memory, fastest first; `staging` has room for at
+        least one chunk if there are any."""
         self.local_cpu = local_cpu
-        self.backends: Mapping[str, LocalCPUBackend] = MappingProxyType({local_cpu.name: local_cpu})
+        self.staging = staging
+        self.slow = tuple(slow)
+        backends: list[LocalCPUBackend | SlowBackend] = [local_cpu, *slow]
+        self.backends = MappingProxyType({backend.name: backend for backend in backends})
+        self._settings = settings
         self._frozen = False
-        self._freezing = threading.Lock()
+        self._bypassed: set[str] = set()
+        self._epoch = 0
+        self._changing = threading.Lock()
+        # Apart for each tier: one that hangs must not keep another from answering.
+        self._loaders = {
+            backend.name: ThreadPoolExecutor(_LOADERS, f"load-{backend.name}") for backend in slow
+        }
 
     @property
     def frozen(self) -> bool:
         return self._frozen
 
+    @property
+    def bypassed(self) -> list[str]:
+        """Names of the bypassed backends, in the order in which they are read."""
+        return [name for name in self.backends if name in self._bypassed]
+
+    def store(self, keys: Sequence[ChunkKey], sizes: Sequence[int], copy: Copy) -> StoreOutcome:
+        """Store the chunks of one request, `sizes` tokens each, in every tier that
+        takes them and lacks them. `copy` fills the memory of each chunk that is
+        needed, in order, once for all tiers.
+
+        Stops at the first chunk that no tier takes, because chunks after a gap
+        cannot be retrieved. Raises what `copy` raises, with nothing left behind.
+        """
+        if self._frozen:
+            return StoreOutcome(0, Refusal.FROZEN)
+        targets = [
+            backend
+            for backend in self.backends.values()
+            if backend.name not in self._bypassed
+            and self._settings.store_location in (None, backend.name)
+        ]
+        if not targets:
+            return StoreOutcome(0, Refusal.BYPASSED)
+        hand_over = partial(self._hand_over, self._epoch)
+        with Storing(self.local_cpu, self.staging, targets, hand_over) as storing:
+            return storing.run(keys, sizes, copy)
+
+    def retrieve(
+        self, keys: Sequence[ChunkKey], sizes: Sequence[int], minimum: int, copy: Copy
+    ) -> int:
+        """Hand the chunks of the longest stored prefix of `keys`, in order, to `copy`,
+        and keep those from slower tiers in the hot cache; how many tokens that
+        were. A prefix below `minimum` tokens is left alone. A chunk that cannot be
+        read after all ends the prefix. Raises what `copy` raises."""
+        readable = self._readable()
+        ahead = ReadAhead(
+            self.local_cpu,
+            self.staging,
+            self.local_cpu.prepare_store if self.local_cpu in readable else _keep_out,
+            self._loaders,
+            patience_s=self._settings.blocking_timeout_secs,
+        )
+        with Retrieval(self.local_cpu, readable, ahead) as retrieval:
+            return retrieval.run(keys, sizes, minimum, copy)
+
+    def count_prefix(self, keys: Sequence[ChunkKey]) -> int:
+        """How many leading keys are stored in some tier that is read; one call a tier.
+        Changes nothing."""
+        readable = self._readable()
+        present = [False] * len(keys)
+        if self.local_cpu in readable:
+            present = self.local_cpu.contains(keys)
+        slow = [backend for backend in self.slow if backend in readable]
+        return len(find_prefix(keys, present, slow).sources)
+
     def freeze(self) -> None:
         """Freeze every backend; from the return of this call on none changes, except
         by an order to clear it."""
-        with self._freezing:
+        with self._changing:
+            self._frozen = True
             for backend in self.backends.values():
                 backend.freeze()
-            self._frozen = True
 
     def unfreeze(self) -> None:
-        with self._freezing:
-            for backend in self.backends.values():
-                backend.unfreeze()
+        with self._changing:
             self._frozen = False
+            self.local_cpu.unfreeze()
+            for backend in self.slow:
+                if backend.name not in self._bypassed:
+                    backend.unfreeze()
+
+    def bypass(self, name: str) -> bool:
+        """Leave that backend out of everything; from the return of this call on it is
+        not read and does not change. Whether it was bypassed before. Raises
+        UnknownBackend."""
+        backend = self._backend(name)
+        with self._changing:
+            was_bypassed = name in self._bypassed
+            self._bypassed.add(name)
+            if isinstance(backend, LocalCPUBackend):
+                backend.bypass()
+            else:
+                backend.freeze()
+        return was_bypassed
+
+    def stop_bypass(self, name: str) -> bool:
+        """Use that backend again. Whether it was bypassed. Raises UnknownBackend."""
+        backend = self._backend(name)
+        with self._changing:
+            was_bypassed = name in self._bypassed
+            self._bypassed.discard(name)
+            if isinstance(backend, LocalCPUBackend):
+                backend.stop_bypass()
+            elif not self._frozen:
+                backend.unfreeze()
+        return was_bypassed
 
     def clear(self, names: Sequence[str] = ()) -> dict[str, int]:
-        """Remove all chunks of the named backends, or of all if none is named, and
-        return how many by backend. Raises UnknownBackend before anything is
-        removed."""
+        """Remove all chunks of the named backends, or, if none is named, of all that
+        are not bypassed, frozen or not; how many by backend. A store in flight is
+        refused. Raises UnknownBackend before anything is removed."""
+        backends = [self._backend(name) for name in self.backends if name in names]
         for name in names:
-            if name not in self.backends:
-                raise UnknownBackend(name, list(self.backends))
-        return {
-            name: backend.clear()
-            for name, backend in self.backends.items()
-            if not names or name in names
-        }
+            self._backend(name)
+        with self._changing:
+            self._epoch += 1
+            if not names:
+                backends = [b for b in self.backends.values() if b.name not in self._bypassed]
+        return {backend.name: backend.clear() for backend in backends}
 
     def usage(self) -> dict[str, BackendUsage]:
         return {name: backend.usage() for name, backend in self.backends.items()}
+
+    def tallies(self) -> dict[str, TallySnapshot]:
+        """What each backend did since the start."""
+        return {name: backend.tally.snapshot() for name, backend in self.backends.items()}
+
+    def tier_states(self) -> dict[str, TierState]:
+        """How each tier below memory is doing."""
+        return {backend.name: backend.state() for backend in self.slow}
+
+    def flush(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for each tier until nothing waits to be written;
+        whether that was reached."""
+        flushed = [backend.flush(timeout) for backend in self.slow]
+        return all(flushed)
+
+    def close(self) -> None:
+        """Write what is queued, drop what is in memory and take no more; calls in
+        flight end on their own."""
+        for backend in self.slow:
+            backend.close()
+        self.local_cpu.disable_hot_cache()
+
+    def _hand_over(self, epoch: int, backend: SlowBackend, lease: Lease) -> bool:
+        """Give a chunk to a slower tier, unless since `epoch` the cache was cleared,
+        frozen, or the backend bypassed; whether it was taken."""
+        with self._changing:
+            if epoch == self._epoch and not self._frozen and backend.name not in self._bypassed:
+                return backend.offer(lease)
+        lease.release()
+        return False
+
+    def _readable(self) -> list[LocalCPUBackend | SlowBackend]:
+        """Frozen, only memory is read: reading another tier would leave its mark."""
+        wanted = self._settings.retrieve_locations
+        return [
+            backend
+            for backend in ([self.local_cpu] if self._frozen else self.backends.values())
+            if backend.name not in self._bypassed and (wanted is None or backend.name in wanted)
+        ]
+
+    def _backend(self, name: str) -> LocalCPUBackend | SlowBackend:
+        try:
+            return self.backends[name]
+        except KeyError:
+            raise UnknownBackend(name, list(self.backends)) from None
+
+
+def _keep_out(key: ChunkKey, num_tokens: int) -> Refusal:
+    """Chunks on their way do not enter a hot cache that is not read."""
+    return Refusal.BYPASSED

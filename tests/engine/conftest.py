@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.cache import CacheEngine
+from engine.cache import CacheEngine, spec_of
 from engine.config import EngineConfig
 from engine.metadata import worker_metadata
+from engine.storage import slot_stride
 
 BuildEngine = Callable[..., CacheEngine]
 
@@ -29,10 +30,8 @@ def build_engine() -> BuildEngine:
             **keys,
         }
         sized = EngineConfig.load(flags=shape)
-        planes = sized.num_layers * (1 if sized.use_mla else 2)
-        itemsize = 4 if sized.kv_dtype == "float32" else 2
-        chunk_bytes = sized.chunk_size * planes * sized.num_kv_heads * sized.head_size * itemsize
-        shape["max_local_cpu_size"] = (chunks + 0.5) * chunk_bytes / (1 << 30)
+        slot_bytes = slot_stride(sized.chunk_size * spec_of(sized).bytes_per_token)
+        shape["max_local_cpu_size"] = (chunks + 0.5) * slot_bytes / (1 << 30)
         config = EngineConfig.load(flags=shape)
         engine = CacheEngine.build(config, worker_metadata(config, 0, "engine"))
         engine.kv_cache.fill_random(seed=1)

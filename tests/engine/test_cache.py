@@ -15,6 +15,7 @@ from engine.contract import SlotRun, TokenRange
 from engine.device import SlotOutOfBounds
 from engine.metadata import worker_metadata
 from engine.storage import UnknownBackend
+from engine.storage.payload import payload_of
 from engine.tokens import ChunkKey, InvalidTokens
 
 BuildEngine = Callable[..., CacheEngine]
@@ -36,9 +37,9 @@ def frozen_state(engine: CacheEngine) -> tuple[list[ChunkKey], list[bytes], obje
     keys = local_cpu.keys()
     contents = []
     for key in keys:
-        pinned = local_cpu.prepare_retrieve([key])
-        contents.append(pinned[0].chunk.contiguous().view(torch.uint8).numpy().tobytes())
-        local_cpu.release(pinned)
+        pinned = local_cpu.pin([key])
+        contents.append(bytes(payload_of(local_cpu.chunk(pinned[key]))))
+        local_cpu.release(list(pinned.values()))
     return keys, contents, engine.usage()
 
 

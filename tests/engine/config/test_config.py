@@ -71,13 +71,15 @@ def test_load__file_of_lmcache__logs_its_other_keys_once_and_loads(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "lmcache.yaml"
-    file.write_text("chunk_size: 64\nremote_url: 'lm://x:1'\nlocal_disk: /tmp/x\nenable_p2p: 1\n")
+    file.write_text("chunk_size: 64\nlocal_disk: 'file:///x/'\nmax_local_disk_size: 1\nremote_serde: naive\n"
+        "retrieve_locations: null\nuse_gds: false\nenable_p2p: 1\n"
+    )
     with caplog.at_level(logging.INFO, "engine.config"):
         config = EngineConfig.load(file)
     assert config.chunk_size == 64
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 1
-    assert "enable_p2p, local_disk, remote_url" in lines[0]
+    assert "enable_p2p, use_gds" in lines[0]
 
 
 @pytest.mark.parametrize("source", ["extra", "flags"])

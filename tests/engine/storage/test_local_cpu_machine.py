@@ -13,11 +13,13 @@ from engine.storage import (
     Refusal,
     Reservation,
     StoredChunk,
+    slot_stride,
 )
 from engine.tokens import ChunkKey
 
 CAPACITY = 4
 SPEC = KVCacheSpec(1, 1, 2, torch.float32, 1, 8, use_mla=True)
+STRIDE = slot_stride(SPEC.bytes_per_token)
 KEYS = [ChunkKey("test", bytes([number])) for number in range(7)]
 
 
@@ -27,7 +29,8 @@ class LocalCPUMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        pool = MemoryPool(torch.zeros((CAPACITY, SPEC.bytes_per_token), dtype=torch.uint8))
+        memory = torch.zeros(CAPACITY * STRIDE, dtype=torch.uint8)
+        pool = MemoryPool(memory, SPEC.bytes_per_token, CAPACITY)
         self.backend = LocalCPUBackend(pool, SPEC, LeastRecentlyUsed())
         self.order: list[ChunkKey] = []
         self.content: dict[ChunkKey, int] = {}
@@ -36,6 +39,7 @@ class LocalCPUMachine(RuleBasedStateMachine):
         self.stale: list[Reservation] = []
         self.frozen = False
         self.hot = True
+        self.bypassed = False
         self.writes = 0
 
     def pins_on(self, key: ChunkKey) -> int:
@@ -48,7 +52,9 @@ class LocalCPUMachine(RuleBasedStateMachine):
     def refusal(self) -> Refusal | None:
         if self.frozen:
             return Refusal.FROZEN
-        return None if self.hot else Refusal.HOT_CACHE_OFF
+        if not self.hot:
+            return Refusal.HOT_CACHE_OFF
+        return Refusal.BYPASSED if self.bypassed else None
 
     @rule(target=reservations, key=st.sampled_from(KEYS))
     def prepare_store(self, key: ChunkKey) -> list[Reservation]:
@@ -79,15 +85,14 @@ class LocalCPUMachine(RuleBasedStateMachine):
         reservation = taken[0]
         self.open.remove(reservation)
         answer = self.backend.complete_store(reservation)
-        if self.refusal() is not None:
-            assert answer is self.refusal()
-            return []
-        if reservation in self.stale:
-            assert answer is Refusal.CLEARED
+        if self.refusal() is not None or reservation in self.stale:
+            assert answer is (self.refusal() or Refusal.CLEARED)
+            assert reservation.is_open
+            self.backend.abort_store(reservation)
             return []
         assert isinstance(answer, StoredChunk)
         if reservation.key not in self.order:
-            assert answer.chunk is reservation.chunk
+            assert answer.slot == reservation.slot
             self.order.append(reservation.key)
             self.content[reservation.key] = int(reservation.chunk.flatten()[0])
         self.pinned.append(answer)
@@ -101,17 +106,21 @@ class LocalCPUMachine(RuleBasedStateMachine):
             self.backend.abort_store(reservation)
 
     @rule(target=pins, keys=st.lists(st.sampled_from(KEYS), max_size=4, unique=True))
-    def prepare_retrieve(self, keys: list[ChunkKey]) -> list[StoredChunk]:
-        prefix = []
-        for key in keys:
-            if key not in self.order:
-                break
-            prefix.append(key)
-        assert self.backend.count_prefix(keys) == len(prefix)
-        answer = self.backend.prepare_retrieve(keys)
-        assert [stored.key for stored in answer] == prefix
-        self.pinned.extend(answer)
-        return answer
+    def pin(self, keys: list[ChunkKey]) -> list[StoredChunk]:
+        present = [key for key in keys if key in self.order]
+        assert self.backend.contains(keys) == [key in present for key in keys]
+        answer = self.backend.pin(keys)
+        assert list(answer) == present
+        self.pinned.extend(answer.values())
+        return list(answer.values())
+
+    @rule(target=pins, held=pins)
+    def pin_again(self, held: list[StoredChunk]) -> list[StoredChunk]:
+        again = [stored for stored in held if stored in self.pinned]
+        for stored in again:
+            self.backend.pin_again(stored)
+        self.pinned.extend(again)
+        return again
 
     @rule(held=consumes(pins))
     def release(self, held: list[StoredChunk]) -> None:
@@ -122,7 +131,7 @@ class LocalCPUMachine(RuleBasedStateMachine):
     @rule(held=consumes(pins))
     def touch_and_release(self, held: list[StoredChunk]) -> None:
         self.backend.touch(held)
-        if not self.frozen:
+        if not self.frozen and not self.bypassed:
             for stored in reversed(held):
                 if stored.is_indexed:
                     self.order.remove(stored.key)
@@ -143,6 +152,16 @@ class LocalCPUMachine(RuleBasedStateMachine):
     def unfreeze(self) -> None:
         self.backend.unfreeze()
         self.frozen = False
+
+    @rule()
+    def bypass(self) -> None:
+        self.backend.bypass()
+        self.bypassed = True
+
+    @rule()
+    def stop_bypass(self) -> None:
+        self.backend.stop_bypass()
+        self.bypassed = False
 
     @rule()
     def disable_hot_cache(self) -> None:
@@ -167,21 +186,21 @@ class LocalCPUMachine(RuleBasedStateMachine):
     def memory_is_what_the_model_holds(self) -> None:
         usage = self.backend.usage()
         assert usage.chunks == len(self.order)
-        assert usage.used_bytes == self.used_slots() * SPEC.bytes_per_token
+        assert usage.used_bytes == self.used_slots() * STRIDE
         assert usage.used_bytes <= usage.capacity_bytes
 
     @invariant()
     def bytes_are_what_was_written(self) -> None:
-        found = self.backend.prepare_retrieve(self.order)
+        found = list(self.backend.pin(self.order).values())
         held = [stored for stored in self.pinned if stored.is_indexed]
         for stored in [*found, *held]:
-            assert bool((stored.chunk == self.content[stored.key]).all())
+            assert bool((self.backend.chunk(stored) == self.content[stored.key]).all())
         self.backend.release(found)
 
     @invariant()
     def memory_is_never_shared(self) -> None:
         held = {id(stored): stored.slot for stored in self.pinned if not stored.is_indexed}
-        found = self.backend.prepare_retrieve(self.order)
+        found = list(self.backend.pin(self.order).values())
         slots = [stored.slot for stored in found]
         self.backend.release(found)
         slots += [reservation.slot for reservation in self.open]

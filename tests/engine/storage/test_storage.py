@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from engine.config import EngineConfig
 from engine.device import KVCacheSpec
 from engine.storage import (
     POLICIES,
@@ -9,19 +10,29 @@ from engine.storage import (
     MemoryPool,
     PoolExhausted,
     Reservation,
+    StagingArea,
     StorageManager,
     StoredChunk,
     UnknownBackend,
-    allocate_memory,
+    slot_stride,
 )
 from engine.tokens import ChunkKey
 
 SPEC = KVCacheSpec(1, 1, 2, torch.float32, 1, 8, use_mla=True)
+STRIDE = slot_stride(SPEC.bytes_per_token)
 
 
 def backend(slots: int = 2) -> LocalCPUBackend:
-    memory = allocate_memory(slots, SPEC.bytes_per_token, torch.device("cpu"))
-    return LocalCPUBackend(MemoryPool(memory), SPEC, LeastRecentlyUsed())
+    return LocalCPUBackend(pool(slots), SPEC, LeastRecentlyUsed())
+
+
+def pool(slots: int) -> MemoryPool:
+    memory = torch.zeros(slots * STRIDE, dtype=torch.uint8)
+    return MemoryPool(memory, SPEC.bytes_per_token, slots)
+
+
+def manager_of(local_cpu: LocalCPUBackend) -> StorageManager:
+    return StorageManager(local_cpu, StagingArea(pool(0), SPEC), [], EngineConfig.load())
 
 
 def key(number: int) -> ChunkKey:
@@ -37,23 +48,24 @@ def admit(local_cpu: LocalCPUBackend, number: int) -> StoredChunk:
 
 
 def test_pool__all_slots_taken__says_so_and_recovers() -> None:
-    pool = MemoryPool(torch.zeros((2, 8), dtype=torch.uint8))
-    taken = {pool.allocate(), pool.allocate()}
+    two = pool(2)
+    taken = {two.allocate(), two.allocate()}
     assert taken == {0, 1}
-    assert pool.used_bytes == pool.capacity_bytes == 16
+    assert two.used_bytes == two.capacity_bytes == 2 * STRIDE
+    assert not two.has_room()
     with pytest.raises(PoolExhausted):
-        pool.allocate()
-    pool.free(1)
-    assert pool.allocate() == 1
+        two.allocate()
+    two.free(1)
+    assert two.allocate() == 1
 
 
 def test_pool__slot_freed_twice__is_refused() -> None:
-    pool = MemoryPool(torch.zeros((1, 8), dtype=torch.uint8))
-    slot = pool.allocate()
-    pool.free(slot)
+    one = pool(1)
+    slot = one.allocate()
+    one.free(slot)
     with pytest.raises(ValueError, match="not in use"):
-        pool.free(slot)
-    assert pool.num_free == 1
+        one.free(slot)
+    assert one.num_used == 0
 
 
 def test_release__twice__is_refused() -> None:
@@ -72,15 +84,15 @@ def test_complete_store__two_stores_of_one_key__keeps_the_first() -> None:
     assert isinstance(second, Reservation)
     winner = local_cpu.complete_store(first)
     assert local_cpu.complete_store(second) is winner
-    assert local_cpu.usage().used_bytes == SPEC.bytes_per_token
+    assert local_cpu.usage().used_bytes == STRIDE
 
 
 def test_clear__chunk_in_use__is_counted_and_its_memory_freed_on_release() -> None:
     local_cpu = backend()
     stored = admit(local_cpu, 1)
     assert local_cpu.clear() == 1
-    assert local_cpu.count_prefix([key(1)]) == 0
-    assert local_cpu.usage().used_bytes == SPEC.bytes_per_token
+    assert local_cpu.contains([key(1)]) == [False]
+    assert local_cpu.usage().used_bytes == STRIDE
     local_cpu.release([stored])
     assert local_cpu.usage().used_bytes == 0
 
@@ -93,7 +105,7 @@ def test_touch__chunks_of_one_request__makes_the_first_the_last_to_go() -> None:
 
 
 def test_manager__freeze__reaches_the_backend() -> None:
-    manager = StorageManager(backend())
+    manager = manager_of(backend())
     manager.freeze()
     assert manager.frozen
     assert manager.local_cpu.frozen
@@ -103,7 +115,7 @@ def test_manager__freeze__reaches_the_backend() -> None:
 
 
 def test_manager__clear_names_an_unknown_backend__removes_nothing() -> None:
-    manager = StorageManager(backend())
+    manager = manager_of(backend())
     manager.local_cpu.release([admit(manager.local_cpu, 1)])
     with pytest.raises(UnknownBackend) as caught:
         manager.clear(["LocalCPUBackend", "FooBackend"])
