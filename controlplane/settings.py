@@ -229,5 +229,4 @@ LOGGING = {
         "handlers": ["stderr"],
         "level": env.str("KVPLANE_LOG_LEVEL", default="INFO").upper(),
     },
-    "loggers": {"httpx": {"level": "WARNING"}, "httpcore": {"level": "WARNING"}},
 }

@@ -15,18 +15,10 @@ from http import HTTPStatus
 from controlplane.audit.redaction import redact
 from controlplane.fleet.models import Dialect
 from controlplane.forwarding.answers import AgentAnswer, BadAgentAnswer, NotCallable, StateAfter
+from controlplane.forwarding.transport import RawAnswer
 from engine.contract import Endpoint, Origin, parse_query, read_parameters
 
 _JSON = "application/json"
-
-
-@dataclass(frozen=True)
-class RawAnswer:
-    """What came over the wire; `media_type` in lower case, without parameters."""
-
-    status: int
-    media_type: str
-    body: bytes
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
 """Users, tokens, agents, and agents' answers for the control plane's tests."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
-import httpx
 import pytest
 from django.core.cache import cache
 from rest_framework.test import APIClient
@@ -16,6 +14,7 @@ from controlplane.fleet.models import Agent, Dialect
 from controlplane.fleet.services import AgentSpec, register_agent
 from controlplane.forwarding import AgentClient, client
 from engine.contract import Role
+from tests.controlplane.wire import FakeAgents, reply
 
 ACTOR = Actor(ActorKind.COMMAND, "tests", "command:tests", "127.0.0.1")
 PASSWORD = "correct-horse-battery-staple"
@@ -108,22 +107,10 @@ def make_agent(db) -> Callable[..., Agent]:
     return make
 
 
-@dataclass
-class FakeAgents:
-    """Stands where the network is; `respond` may be replaced by a test."""
-
-    respond: Callable[[httpx.Request], httpx.Response]
-    requests: list[httpx.Request] = field(default_factory=list)
-
-    def handle(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        return self.respond(request)
-
-
 @pytest.fixture
 def agents(monkeypatch) -> FakeAgents:
     """Every agent answers `{"status": "success"}` unless the test says otherwise."""
-    fake = FakeAgents(lambda request: httpx.Response(200, json={"status": "success"}))
-    fake_client = AgentClient(httpx.MockTransport(fake.handle), max_answer_bytes=1 << 20)
+    fake = FakeAgents(lambda request: reply({"status": "success"}))
+    fake_client = AgentClient(fake, max_answer_bytes=1 << 20)
     monkeypatch.setattr(client, "shared_client", lambda: fake_client)
     return fake

@@ -3,7 +3,6 @@
 from datetime import timedelta
 from io import StringIO
 
-import httpx
 import pytest
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
@@ -16,7 +15,9 @@ from controlplane.audit.models import AuditEntry
 from controlplane.fleet import services, vault
 from controlplane.fleet.models import Agent, Dialect, Engine, EnrolmentToken
 from controlplane.fleet.validation import normalise_url
+from controlplane.forwarding.transport import NotSent, RawAnswer
 from engine.contract import Component, Role
+from tests.controlplane.wire import reply
 
 pytestmark = pytest.mark.django_db
 ACTOR = Actor(ActorKind.COMMAND, "tests", "command:tests", "127.0.0.1")
@@ -287,7 +288,7 @@ def test_token__other_secret_key__is_unreadable_until_the_old_key_is_a_fallback(
 
 def test_probe__agent_answers__is_seen(operator_api, make_agent, agents):
     make_agent()
-    agents.respond = lambda request: httpx.Response(200, json={"boot_id": "b1", "generation": 3})
+    agents.respond = lambda request: reply({"boot_id": "b1", "generation": 3})
 
     response = operator_api.post("/api/v1/agents/worker-0/probe")
 
@@ -303,9 +304,7 @@ def test_probe__strange_boot_id__is_kept_as_far_as_can_be(
 ):
     make_agent()
     body = f'{{"boot_id": "{boot_id}", "instance_id": "{boot_id}"}}'.encode()
-    agents.respond = lambda request: httpx.Response(
-        200, content=body, headers={"content-type": "application/json"}
-    )
+    agents.respond = lambda request: RawAnswer(200, "application/json", body)
 
     assert operator_api.post("/api/v1/agents/worker-0/probe").status_code == 200
     stored = Agent.objects.get().boot_id
@@ -318,7 +317,7 @@ def test_probe__agent_removed_meanwhile__is_404(operator_api, make_agent, agents
 
     def remove(request):
         Agent.objects.all().delete()
-        return httpx.Response(200, json={"boot_id": "b1"})
+        return reply({"boot_id": "b1"})
 
     agents.respond = remove
     assert operator_api.post("/api/v1/agents/worker-0/probe").status_code == 404
@@ -328,7 +327,7 @@ def test_probe__agent_is_gone__is_502_and_not_seen(operator_api, make_agent, age
     make_agent()
 
     def refuse(request):
-        raise httpx.ConnectError("refused")
+        raise NotSent("refused")
 
     agents.respond = refuse
     response = operator_api.post("/api/v1/agents/worker-0/probe")

@@ -1,19 +1,22 @@
 """Which agent a documented path is forwarded to, and who may ask."""
 
-import httpx
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 from django.test import Client
 
 from controlplane.accounts.models import UserRole
 from controlplane.audit.models import AuditEntry
+from controlplane.forwarding.transport import NotSent, RawAnswer, TimedOut, WireRequest
 from controlplane.operations.models import Operation
 from engine.contract import Role
+from tests.controlplane.wire import reply
 
 pytestmark = pytest.mark.django_db
 
 
 def hosts(agents) -> list[str]:
-    return [str(request.url.host) for request in agents.requests]
+    return [str(urlsplit(request.base).hostname) for request in agents.requests]
 
 
 def test_default_target__one_agent_has_the_component__is_asked(
@@ -73,18 +76,18 @@ def test_forwarding__read__passes_query_and_credentials_of_the_agent(
     make_agent(token="agent-secret-9")
     viewer_api.get("/conf?names=a,b&agent=worker-0", headers={"x-request-id": "trace-7"})
     (request,) = agents.requests
-    assert dict(request.url.params) == {"names": "a,b"}
-    assert request.headers["authorization"] == "Bearer agent-secret-9"
-    assert request.headers["x-request-id"] == "trace-7"
+    assert parse_qs(request.target.partition("?")[2]) == {"names": ["a,b"]}
+    assert request.headers["Authorization"] == "Bearer agent-secret-9"
+    assert request.headers["X-Request-ID"] == "trace-7"
 
 
 def test_forwarding__change__body_arrives_as_it_was_sent(operator_api, make_agent, agents) -> None:
     make_agent()
     raw = b'{ "min_retrieve_tokens" : 512 }'
-    agents.respond = lambda request: httpx.Response(200, json={"updated": {}})
+    agents.respond = lambda request: reply({"updated": {}})
     answer = operator_api.post("/conf", data=raw, content_type="application/json")
     assert answer.status_code == 200
-    assert agents.requests[0].content == raw
+    assert agents.requests[0].body == raw
 
 
 def test_forwarding__error_answer_of_the_agent__comes_back_unchanged(
@@ -92,7 +95,7 @@ def test_forwarding__error_answer_of_the_agent__comes_back_unchanged(
 ) -> None:
     make_agent()
     document = {"updated": {"a": 1}, "errors": {"b": "Unknown config"}}
-    agents.respond = lambda request: httpx.Response(400, json=document)
+    agents.respond = lambda request: reply(document, 400)
     answer = operator_api.post("/conf", data=b'{"a": 1, "b": 2}', content_type="application/json")
     assert (answer.status_code, answer.json()) == (400, document)
 
@@ -158,8 +161,8 @@ def test_record_slot__viewer_only_asks__is_a_read(viewer_api, make_agent, agents
 def test_read__agent_refuses_the_connection__502_naming_it(viewer_api, make_agent, agents) -> None:
     make_agent()
 
-    def refuse(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("Connection refused")
+    def refuse(request: WireRequest) -> RawAnswer:
+        raise NotSent("Connection refused")
 
     agents.respond = refuse
     answer = viewer_api.get("/conf")
@@ -172,8 +175,8 @@ def test_change__agent_too_slow__504_with_unknown_state_and_operation(
 ) -> None:
     make_agent()
 
-    def too_slow(request: httpx.Request) -> httpx.Response:
-        raise httpx.ReadTimeout("slow")
+    def too_slow(request: WireRequest) -> RawAnswer:
+        raise TimedOut("slow")
 
     agents.respond = too_slow
     answer = operator_api.put("/freeze/enable")
@@ -197,7 +200,7 @@ def test_change__logged_in_browser__body_arrives_though_csrf_is_checked(
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(make_user(UserRole.OPERATOR))
     browser.cookies["kvplane_csrf"] = "x" * 32
-    agents.respond = lambda request: httpx.Response(200, json={"updated": {}})
+    agents.respond = lambda request: reply({"updated": {}})
     answer = browser.post(
         "/conf",
         data=b'{"min_retrieve_tokens": 1}',
@@ -205,7 +208,7 @@ def test_change__logged_in_browser__body_arrives_though_csrf_is_checked(
         headers={"x-csrftoken": "x" * 32},
     )
     assert answer.status_code == 200, answer.content
-    assert agents.requests[0].content == b'{"min_retrieve_tokens": 1}'
+    assert agents.requests[0].body == b'{"min_retrieve_tokens": 1}'
 
 
 def test_change__logged_in_browser_without_csrf_token__403_and_nothing_is_sent(

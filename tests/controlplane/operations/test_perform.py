@@ -3,7 +3,6 @@
 import json
 import threading
 
-import httpx
 import pytest
 from django.db import DatabaseError, connection
 
@@ -12,6 +11,7 @@ from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.models import AuditEntry, Stage
 from controlplane.forwarding import AgentAnswer, AgentTimeout, AgentUnreachable, BadAgentAnswer
+from controlplane.forwarding.transport import Lost, NotSent, RawAnswer, TimedOut
 from controlplane.operations import events
 from controlplane.operations.models import Operation, State
 from controlplane.operations.services import (
@@ -21,6 +21,7 @@ from controlplane.operations.services import (
     perform,
 )
 from engine.contract import ContractError, endpoint
+from tests.controlplane.wire import reply
 
 ACTOR = Actor(ActorKind.TOKEN, "ada/ci", "token:7", "10.1.2.3")
 
@@ -74,9 +75,9 @@ def test_perform__call__carries_token_and_request_id(agents, make_agent):
 
     (request,) = agents.requests
     assert request.method == "PUT"
-    assert str(request.url) == "http://127.0.0.1:7000/freeze/enable"
-    assert request.headers["authorization"] == "Bearer agent-secret-1"
-    assert request.headers["x-request-id"] == "req-1"
+    assert request.base + request.target == "http://127.0.0.1:7000/freeze/enable"
+    assert request.headers["Authorization"] == "Bearer agent-secret-1"
+    assert request.headers["X-Request-ID"] == "req-1"
 
 
 @pytest.mark.django_db
@@ -85,7 +86,7 @@ def test_perform__request_is_recorded_before_the_agent_is_called(agents, make_ag
 
     def respond(request):
         seen.append((Operation.objects.get().state, [entry.stage for entry in entries()]))
-        return httpx.Response(200, json={})
+        return reply({})
 
     agents.respond = respond
     run(make_agent())
@@ -98,7 +99,7 @@ def test_perform__agent_refuses_part__answer_passes_and_state_is_partially_faile
     agents, make_agent
 ):
     refused = {"updated": {"chunk": 1}, "errors": {"x": "Unknown config"}}
-    agents.respond = lambda request: httpx.Response(400, json=refused)
+    agents.respond = lambda request: reply(refused, 400)
 
     performed = run(make_agent(), operation_id="update_conf", body=b'{"chunk": 1, "x": 2}')
 
@@ -109,38 +110,38 @@ def test_perform__agent_refuses_part__answer_passes_and_state_is_partially_faile
 
 @pytest.mark.django_db
 def test_perform__agent_answers_400__state_is_failed(agents, make_agent):
-    agents.respond = lambda request: httpx.Response(400, json={"error": "e", "message": "m"})
+    agents.respond = lambda request: reply({"error": "e", "message": "m"}, 400)
 
     assert run(make_agent()).operation.state == State.FAILED
     assert entries()[1].status == 400
 
 
 def _refused(request):
-    raise httpx.ConnectError("Connection refused")
+    raise NotSent("Connection refused")
 
 
 def _timed_out(request):
-    raise httpx.ReadTimeout("timed out")
+    raise TimedOut("timed out")
 
 
 def _reset(request):
-    raise httpx.ReadError("Connection reset by peer")
+    raise Lost("Connection reset by peer")
 
 
 def _garbage(request):
-    return httpx.Response(200, content=b"<html>", headers={"content-type": "application/json"})
+    return RawAnswer(200, "application/json", b"<html>")
 
 
 def _page(request):
-    return httpx.Response(200, html="<html>")
+    return RawAnswer(200, "text/html", b"<html>")
 
 
 def _redirect(request):
-    return httpx.Response(302, headers={"location": "http://127.0.0.1:1/"})
+    return RawAnswer(302, "", b"")
 
 
 def _too_long(request):
-    return httpx.Response(200, json={"x": "y" * (2 << 20)})
+    return reply({"x": "y" * (2 << 20)})
 
 
 @pytest.mark.django_db
@@ -187,7 +188,7 @@ def test_perform__connection_lost__change_is_not_sent_twice(agents, make_agent):
 
 @pytest.mark.django_db
 def test_perform__agent_does_not_accept_the_token__says_so_as_502(agents, make_agent):
-    agents.respond = lambda request: httpx.Response(401, json={"error": "e", "message": "m"})
+    agents.respond = lambda request: reply({"error": "e", "message": "m"}, 401)
 
     performed = run(make_agent())
 
@@ -245,9 +246,9 @@ def test_perform__several_targets__one_outcome_each_in_their_order(agents, make_
     bad = make_agent("worker-1", url="http://127.0.0.1:7001", worker_id=1)
 
     def respond(request):
-        if request.url.port == 7001:
-            raise httpx.ConnectError("refused")
-        return httpx.Response(200, json={"status": "success"})
+        if request.base == bad.url:
+            raise NotSent("refused")
+        return reply({"status": "success"})
 
     agents.respond = respond
     performed = run(bad, good)
@@ -264,8 +265,8 @@ def test_perform__several_targets__one_outcome_each_in_their_order(agents, make_
 
 @pytest.mark.django_db
 def test_perform__secrets_in_body_query_and_answer__are_not_stored(agents, make_agent):
-    agents.respond = lambda request: httpx.Response(
-        200, json={"updated": {"agent_token": "hush-1", "remote_url": "redis://u:hush-2@h:1"}}
+    agents.respond = lambda request: reply(
+        {"updated": {"agent_token": "hush-1", "remote_url": "redis://u:hush-2@h:1"}}
     )
     body = {
         "agent_token": "hush-3",
@@ -292,19 +293,19 @@ def test_perform__secrets_in_body_query_and_answer__are_not_stored(agents, make_
     assert "hush" not in stored
     assert operation.body["agent_token"] == "***"
     assert operation.body["remote_url"] == "redis://***@h:1"
-    sent = json.loads(agents.requests[0].content)
+    sent = json.loads(agents.requests[0].body)
     assert sent == body
 
 
 @pytest.mark.django_db
 def test_perform__answer_that_no_json_column_holds__is_stored_made_fit(agents, make_agent):
-    agents.respond = lambda request: httpx.Response(
+    agents.respond = lambda request: RawAnswer(
         200,
-        content=b'{"nul": "a\\u0000b", "lone": "\\ud800", "big": 1e999, "deep": '
+        "application/json",
+        b'{"nul": "a\\u0000b", "lone": "\\ud800", "big": 1e999, "deep": '
         + b"[" * 100
         + b"]" * 100
         + b"}",
-        headers={"content-type": "application/json"},
     )
 
     assert run(make_agent()).operation.state == State.SUCCEEDED
