@@ -63,18 +63,21 @@ class CircuitBreaker:
         """Note a failure of the medium."""
         with self._lock:
             self._failures += 1
-            if (
-                self._state is BreakerState.OPEN
-                or self._failures < self._threshold()
-                or self._closing.is_set()
-            ):
+            if self._failures < self._threshold():
+                return
+        self.open(why)
+
+    def open(self, why: Exception) -> None:
+        """Leave the medium alone from now on, until a probe succeeds."""
+        with self._lock:
+            if self._state is BreakerState.OPEN or self._closing.is_set():
                 return
             self._state = BreakerState.OPEN
             self._prober = threading.Thread(
                 target=self._probe_until_well, name=f"probe-{self._name}", daemon=True
             )
             self._prober.start()
-        logger.warning("%s is left alone after %d failures: %s", self._name, self._failures, why)
+        logger.warning("%s is left alone: %s", self._name, why)
 
     def close(self) -> None:
         """Stop probing. A probe under way ends by itself."""

@@ -99,7 +99,11 @@ class ChunkHeader:
             raise CorruptChunk(
                 f"the payload has {len(payload)} bytes instead of {self.payload_bytes}"
             )
-        if xxhash.xxh3_128_digest(payload) != self.payload_checksum:
+        self.check_payload_checksum(xxhash.xxh3_128_digest(payload))
+
+    def check_payload_checksum(self, checksum: bytes) -> None:
+        """Raise CorruptChunk unless this is the XXH3-128 of the payload."""
+        if checksum != self.payload_checksum:
             raise CorruptChunk("the payload's checksum does not hold")
 
     def check_layout(self, layout: ChunkLayout) -> None:
@@ -183,5 +187,5 @@ def read_header(start: memoryview | bytes) -> ChunkHeader:
             payload_bytes=payload_bytes,
             payload_checksum=payload_checksum,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CorruptChunk(f"its description cannot be read: {error!r}") from error

@@ -39,7 +39,9 @@ class WriteQueue:
         self._waiting: deque[Lease] = deque()
         self._keys: set[ChunkKey] = set()
         """Of all chunks that wait or are being written."""
-        self._writing = 0
+        self._writing: set[Lease] = set()
+        self._discarded: set[Lease] = set()
+        """Those of `_writing` that were taken before the last `discard`."""
         self._paused = False
         self._closed = False
         self._changed = threading.Condition()
@@ -53,7 +55,7 @@ class WriteQueue:
     @property
     def depth(self) -> int:
         """Chunks that wait or are being written."""
-        return len(self._waiting) + self._writing
+        return len(self._waiting) + len(self._writing)
 
     def offer(self, lease: Lease) -> bool:
         """Queue a chunk; False if it was dropped because the queue is full, paused or
@@ -66,7 +68,7 @@ class WriteQueue:
                 if outcome is None:
                     self._keys.add(lease.key)
                     self._waiting.append(lease)
-                    self._changed.notify()
+                    self._changed.notify_all()
                     return True
         lease.release()
         if outcome is not None:
@@ -86,10 +88,19 @@ class WriteQueue:
             self._paused = False
 
     def discard(self) -> None:
-        """Drop what waits. A write that has begun goes on."""
+        """Drop what waits. A write that has begun goes on; `was_discarded` tells it."""
         with self._changed:
             dropped = self._take_waiting()
+            self._discarded |= self._writing
+            # Offered again, they are new chunks.
+            self._keys.clear()
         self._drop(dropped, Drop.CLEARED)
+
+    def was_discarded(self, lease: Lease) -> bool:
+        """Whether `discard` was called since that lease, which is being written, was
+        offered."""
+        with self._changed:
+            return lease in self._discarded
 
     def wait_idle(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until nothing waits and nothing is being
@@ -102,14 +113,17 @@ class WriteQueue:
 
     def close(self, timeout: float) -> None:
         """Take no more, write what is queued for at most `timeout` seconds and drop the
-        rest."""
+        rest. The threads end with the writes that have begun."""
         with self._changed:
             self._closed = True
+            self._changed.notify_all()
+        deadline = time.monotonic() + timeout
         self.wait_idle(timeout)
         with self._changed:
             dropped = self._take_waiting()
-            self._changed.notify_all()
         self._drop(dropped, Drop.CLOSED)
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _refusal(self) -> Drop | None:
         if self._closed:
@@ -142,7 +156,7 @@ class WriteQueue:
                     return
                 count = min(self._batch_size, len(self._waiting))
                 batch = [self._waiting.popleft() for _ in range(count)]
-                self._writing += count
+                self._writing.update(batch)
             try:
                 self._write(batch)
             except Exception:
@@ -153,6 +167,7 @@ class WriteQueue:
                 for lease in batch:
                     lease.release()
                 with self._changed:
-                    self._writing -= count
+                    self._writing.difference_update(batch)
+                    self._discarded.difference_update(batch)
                     self._keys.difference_update(lease.key for lease in batch)
                     self._changed.notify_all()
