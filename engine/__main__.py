@@ -66,6 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     _favour_short_answers()
     run(listeners, _announce)
+    _close_caches(listeners)
     _leave_at_once_if_busy(listeners)
     return 0
 
@@ -132,6 +133,13 @@ def _favour_short_answers() -> None:
 def _announce(agent: Agent, url: str) -> None:
     sys.stdout.write(f"KVPlane agent {agent.name} listens on {url}\n")
     sys.stdout.flush()
+
+
+def _close_caches(listeners: Sequence[Listener]) -> None:
+    """Write what waits to be written: it is the next start's cache."""
+    for listener in listeners:
+        if listener.agent.cache is not None:
+            listener.agent.cache.close()
 
 
 def _leave_at_once_if_busy(listeners: Sequence[Listener]) -> None:

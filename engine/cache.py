@@ -3,10 +3,11 @@
 import json
 import logging
 import threading
-from collections import Counter
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from engine.device import KVCacheSpec, PagedKVCache, split_runs
 from engine.metadata import EngineMetadata
 from engine.storage import BackendUsage, ChunkLayout, Count, Refusal, StorageManager
 from engine.storage.building import build_storage
+from engine.storage.preload import Preloaded, load_chunk_files
 from engine.tokens import (
     ChunkKey,
     ChunkKeyMaker,
@@ -95,9 +97,10 @@ class CacheEngine:
         self.kv_cache = kv_cache
         self.storage = storage
         self._keys = ChunkKeyMaker(metadata)
+        self._layout = ChunkLayout(namespace(metadata), kv_cache.spec)
         self._chunk_size = metadata.chunk_size
         self._slot_logging = False
-        self._counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
+        self._counters: dict[str, float] = dict.fromkeys(_COUNTERS, 0)
         self._counting = threading.Lock()
 
     @classmethod
@@ -127,10 +130,16 @@ class CacheEngine:
         SlotCountMismatch and SlotOutOfBounds before anything moves.
         """
         array = self._check(tokens, runs)
+        started = time.perf_counter()
         num_stored = 0
         if phase is Phase.PREFILL or self.config.save_decode_cache:
             num_stored = self._store(array, runs)
-        self._count(store_requests=1, stored_tokens=num_stored)
+        self._count(
+            store_requests=1,
+            offered_tokens=array.size,
+            stored_tokens=num_stored,
+            store_seconds=time.perf_counter() - started,
+        )
         self._log_slots("store", request_id, array.size, runs)
         return StoreResult(array.size, num_stored)
 
@@ -141,9 +150,13 @@ class CacheEngine:
         does.
         """
         array = self._check(tokens, runs)
+        started = time.perf_counter()
         num_retrieved = self._retrieve(array, runs)
         self._count(
-            retrieve_requests=1, requested_tokens=array.size, retrieved_tokens=num_retrieved
+            retrieve_requests=1,
+            requested_tokens=array.size,
+            retrieved_tokens=num_retrieved,
+            retrieve_seconds=time.perf_counter() - started,
         )
         self._log_slots("retrieve", request_id, array.size, runs)
         return RetrieveResult(array.size, num_retrieved)
@@ -242,12 +255,26 @@ class CacheEngine:
         """Memory and chunks by backend."""
         return self.storage.usage()
 
-    def counters(self) -> dict[str, int]:
+    def counters(self) -> dict[str, float]:
         """What was done since the start; the names never change."""
         with self._counting:
             counted = dict(self._counters)
         evicted = self.storage.local_cpu.tally.snapshot().counts[Count.EVICTED_CHUNKS]
         return {**counted, "evicted_chunks": int(evicted)}
+
+    def load_chunk_files(
+        self, root: Path, *, max_chunks: int, max_failed_keys: int, go_on: Callable[[], bool]
+    ) -> Preloaded:
+        """Fill the hot cache from the chunk files below `root`; see
+        engine.storage.preload."""
+        return load_chunk_files(
+            self.storage.local_cpu,
+            self._layout,
+            root,
+            max_chunks=max_chunks,
+            max_failed_keys=max_failed_keys,
+            go_on=go_on,
+        )
 
     def close(self) -> None:
         """Drop the chunks in memory and take no more, finish what is being written to
@@ -297,9 +324,10 @@ class CacheEngine:
         sizes = [count_slots(part) for part in parts]
         return self.storage.retrieve(keys, sizes, self.config.min_retrieve_tokens, scatter)
 
-    def _count(self, **increments: int) -> None:
+    def _count(self, **increments: float) -> None:
         with self._counting:
-            self._counters.update(increments)
+            for name, amount in increments.items():
+                self._counters[name] += amount
 
     def _log_slots(
         self, direction: str, request_id: str, num_tokens: int, runs: Sequence[SlotRun]
@@ -318,8 +346,8 @@ class CacheEngine:
 
 _COUNTERS = tuple(
     chain(
-        ("store_requests", "stored_tokens"),
-        ("retrieve_requests", "requested_tokens", "retrieved_tokens"),
+        ("store_requests", "offered_tokens", "stored_tokens", "store_seconds"),
+        ("retrieve_requests", "requested_tokens", "retrieved_tokens", "retrieve_seconds"),
         (f"stores_stopped_{refusal.value}" for refusal in Refusal),
     )
 )

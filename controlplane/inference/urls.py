@@ -8,6 +8,7 @@ from django.urls import URLPattern, path
 
 from controlplane.inference.forwarded import ForwardedViewSet
 from controlplane.inference.viewsets.agent import AgentViewSet
+from controlplane.inference.viewsets.bypass import BypassViewSet
 from controlplane.inference.viewsets.cache import CacheViewSet
 from controlplane.inference.viewsets.conf import ConfViewSet
 from controlplane.inference.viewsets.freeze import FreezeViewSet
@@ -25,6 +26,7 @@ _VIEWSETS: dict[Group, type[ForwardedViewSet]] = {
     Group.CACHE: CacheViewSet,
     Group.FREEZE: FreezeViewSet,
     Group.HOT_CACHE: HotCacheViewSet,
+    Group.BYPASS: BypassViewSet,
     Group.AGENT: AgentViewSet,
 }
 

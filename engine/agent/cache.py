@@ -2,11 +2,11 @@
 
 from typing import cast
 
+from engine.agent.bypass import unknown_backend
 from engine.agent.call import Call, Handler
 from engine.agent.workers import Work
 from engine.cache import TooManyTokens
-from engine.contract import ContractError, InvalidParameter, TokenRange
-from engine.contract.values import shorten
+from engine.contract import InvalidParameter, TokenRange
 from engine.storage import UnknownBackend
 
 
@@ -15,11 +15,7 @@ async def clear_cache(call: Call) -> dict[str, object]:
     try:
         removed = await call.agent.workers.run(Work.CHANGE, call.cache.clear, locations)
     except UnknownBackend as error:
-        raise ContractError(
-            400,
-            "Unknown backend",
-            f"Backend '{shorten(error.name)}' not found. Available: {list(error.available)}",
-        ) from None
+        raise unknown_backend(error) from None
     return {"status": "success", "num_removed": sum(removed.values()), "removed": removed}
 
 

@@ -26,7 +26,22 @@ OPENAPI = Endpoint(
     origin=Origin.KVPLANE,
 )
 
-OWN_ENDPOINTS = (HEALTH, OPENAPI)
+METRICS = Endpoint(
+    "get_metrics",
+    Group.AGENT,
+    "GET",
+    "/metrics",
+    "Metrics",
+    "What this agent did and holds, in the text format of Prometheus.",
+    schemas.TEXT,
+    "# HELP kvplane_stored_tokens_total Tokens newly stored.\n"
+    "# TYPE kvplane_stored_tokens_total counter\n"
+    "kvplane_stored_tokens_total 8192.0\n",
+    origin=Origin.KVPLANE,
+    media_type="text/plain",
+)
+
+OWN_ENDPOINTS = (HEALTH, OPENAPI, METRICS)
 
 PUBLIC = frozenset({HEALTH.operation_id})
 """Operation ids that need no token."""

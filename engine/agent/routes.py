@@ -3,7 +3,21 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from engine.agent import cache, checksum, conf, freeze, hot_cache, info, meta, own, status, version
+from engine.agent import (
+    bypass,
+    cache,
+    checksum,
+    conf,
+    freeze,
+    hot_cache,
+    info,
+    load_fs_chunks,
+    meta,
+    metrics,
+    own,
+    status,
+    version,
+)
 from engine.agent.call import Handler
 from engine.agent.own_endpoints import OWN_ENDPOINTS
 from engine.contract import CATALOGUE, ContractError, Endpoint
@@ -18,6 +32,9 @@ HANDLERS: Mapping[str, Handler] = {
     **checksum.HANDLERS,
     **freeze.HANDLERS,
     **hot_cache.HANDLERS,
+    **bypass.HANDLERS,
+    **load_fs_chunks.HANDLERS,
+    **metrics.HANDLERS,
     **status.HANDLERS,
     **own.HANDLERS,
 }

@@ -6,6 +6,7 @@ from engine.agent.agent import Agent
 from engine.agent.call import Call, Handler
 from engine.agent.components import has_local_cpu_backend
 from engine.agent.vllm import vllm_version
+from engine.cache import CacheEngine
 from engine.contract.version import version
 
 
@@ -20,7 +21,6 @@ async def show_status(call: Call) -> dict[str, object]:
         "versions": _versions(),
         "generation": agent.config.generation,
         "conf_hash": agent.config.conf_hash(),
-        "bypassed_backends": [],
         "lookup": None,
         "chunk_statistics": None,
         **_cache_state(agent),
@@ -39,12 +39,27 @@ def _versions() -> dict[str, str | None]:
 def _cache_state(agent: Agent) -> dict[str, object]:
     cache = agent.cache
     if cache is None:
-        return {"freeze": None, "hot_cache": None, "storage": {}, "counters": {}}
+        return {
+            "freeze": None,
+            "hot_cache": None,
+            "bypassed_backends": [],
+            "storage": {},
+            "counters": {},
+        }
     return {
         "freeze": cache.frozen,
         "hot_cache": cache.hot_cache_enabled if has_local_cpu_backend(agent) else None,
-        "storage": {name: usage._asdict() for name, usage in cache.usage().items()},
+        "bypassed_backends": cache.bypassed,
+        "storage": _storage(cache),
         "counters": cache.counters(),
+    }
+
+
+def _storage(cache: CacheEngine) -> dict[str, dict[str, object]]:
+    tiers = cache.storage.tier_states()
+    return {
+        name: {**usage._asdict(), **(tiers[name]._asdict() if name in tiers else {})}
+        for name, usage in cache.usage().items()
     }
 
 

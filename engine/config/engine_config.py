@@ -43,10 +43,11 @@ class EngineConfig(Settings):
     replaced at once, so a reader sees an update whole or not at all.
     """
 
-    def __init__(self, values: Mapping[str, object]) -> None:
-        """`values` holds every key of KEYS, converted. Raises ConfigError if they
-        contradict each other."""
+    def __init__(self, values: Mapping[str, object], file: Path | None = None) -> None:
+        """`values` holds every key of KEYS, converted; `file` is where some of them were
+        read, if anywhere. Raises ConfigError if they contradict each other."""
         check_together(values)
+        self.file = file
         self._values: Mapping[str, object] = MappingProxyType(
             {name: deepcopy(values[name]) for name in KEYS}
         )
@@ -75,7 +76,7 @@ class EngineConfig(Settings):
         sources.append(read_environment(environ))
         sources.append(Source("kv_connector_extra_config", extra))
         sources.append(Source("the command line", flags))
-        return cls(merge(sources))
+        return cls(merge(sources), file)
 
     @property
     def values(self) -> Mapping[str, object]:

@@ -375,6 +375,38 @@ _CACHE = [
         },
         component=Component.CACHE_ENGINE,
     ),
+    Endpoint(
+        "load_fs_chunks",
+        Group.CACHE,
+        "POST",
+        "/cache/load-fs-chunks",
+        "Load chunk files",
+        "Loads chunk files of an `fs://` store into the hot cache, until that is full; nothing "
+        "is evicted. A file that is broken, or another model's, is a failed key.",
+        schemas.CHUNKS_LOADED,
+        {
+            "status": "success",
+            "loaded_chunks": 95,
+            "total_files": 100,
+            "failed_keys": ["key1", "key2"],
+            "config_path": "/path/to/lmcache.yaml",
+        },
+        component=Component.LOCAL_CPU_BACKEND,
+        action="cache.load_fs_chunks",
+        body_schema=schemas.CHUNKS_TO_LOAD,
+        body_example={"config_path": "/path/to/lmcache.yaml", "max_chunks": 100},
+        errors=(
+            ErrorCase(
+                400,
+                "The configuration file cannot be used, or the hot cache takes nothing",
+                {
+                    "error": "Failed to load chunks from FSConnector",
+                    "message": "Configuration file not found",
+                    "config_path": "/path/to/lmcache.yaml",
+                },
+            ),
+        ),
+    ),
 ]
 
 
@@ -445,6 +477,81 @@ _HOT_CACHE = _mode(
     "Existing entries are cleared and nothing new is written; retrieval from other tiers goes on.",
 )
 
+_BACKEND_NAME = Parameter(
+    "backend_name",
+    Kind.STRING,
+    "Name of a backend, as `/bypass/list` has it.",
+    example="RemoteBackend",
+    required=True,
+)
+_UNKNOWN_BACKEND = ErrorCase(
+    400,
+    "The backend is unknown",
+    {
+        "error": "Unknown backend",
+        "message": "Backend 'FooBackend' not found. Available: "
+        "['LocalCPUBackend', 'RemoteBackend']",
+    },
+)
+
+_BYPASS = [
+    Endpoint(
+        "list_bypassed",
+        Group.BYPASS,
+        "GET",
+        "/bypass/list",
+        "List bypassed backends",
+        "Which backends are bypassed, and which there are.",
+        schemas.BYPASS_LIST,
+        {
+            "status": "success",
+            "bypassed_backends": ["RemoteBackend"],
+            "all_backends": ["LocalCPUBackend", "RemoteBackend"],
+        },
+        component=Component.CACHE_ENGINE,
+    ),
+    Endpoint(
+        "add_bypass",
+        Group.BYPASS,
+        "PUT",
+        "/bypass/add",
+        "Bypass a backend",
+        "The backend is neither read nor written, and gets no write-back; what it holds stays.",
+        schemas.BYPASS_ADDED,
+        {
+            "status": "success",
+            "backend_name": "RemoteBackend",
+            "bypassed": True,
+            "was_already_bypassed": False,
+            "bypassed_backends": ["RemoteBackend"],
+        },
+        component=Component.CACHE_ENGINE,
+        action="bypass.add",
+        parameters=(_BACKEND_NAME,),
+        errors=(_UNKNOWN_BACKEND,),
+    ),
+    Endpoint(
+        "remove_bypass",
+        Group.BYPASS,
+        "PUT",
+        "/bypass/remove",
+        "Stop bypassing a backend",
+        "The backend is read and written again.",
+        schemas.BYPASS_REMOVED,
+        {
+            "status": "success",
+            "backend_name": "RemoteBackend",
+            "bypassed": False,
+            "was_bypassed": True,
+            "bypassed_backends": [],
+        },
+        component=Component.CACHE_ENGINE,
+        action="bypass.remove",
+        parameters=(_BACKEND_NAME,),
+        errors=(_UNKNOWN_BACKEND,),
+    ),
+]
+
 _AGENT = [
     Endpoint(
         "get_agent_status",
@@ -489,6 +596,7 @@ CATALOGUE: tuple[Endpoint, ...] = (
     *_CACHE,
     *_FREEZE,
     *_HOT_CACHE,
+    *_BYPASS,
     *_AGENT,
 )
 

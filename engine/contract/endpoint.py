@@ -19,6 +19,7 @@ class Group(StrEnum):
     CACHE = "cache"
     FREEZE = "freeze"
     HOT_CACHE = "hot_cache"
+    BYPASS = "bypass"
     AGENT = "agent"
 
 

@@ -139,6 +139,55 @@ CHECKSUMS = record(
 
 RECORD_SLOT = record({"status": STATUS_SUCCESS, "kvcache_check_log_enabled": boolean()})
 
+CHUNKS_LOADED = record(
+    {
+        "status": STATUS_SUCCESS,
+        "loaded_chunks": integer("Chunks that came into the hot cache.", minimum=0),
+        "total_files": integer("Chunk files that were found.", minimum=0),
+        "failed_keys": array(text(), "Keys, or names, of files that could not be used."),
+        "config_path": text(),
+    }
+)
+
+CHUNKS_TO_LOAD = record(
+    {
+        "config_path": text("YAML file whose remote_url is fs://; under one of config_dirs."),
+        "max_chunks": nullable(integer("Most chunks to load; null: no limit.", minimum=0)),
+        "max_failed_keys": integer("Most failed keys to name; 10 if absent.", minimum=0),
+    },
+    optional=["max_chunks", "max_failed_keys"],
+)
+
+_BACKENDS_BYPASSED = array(text(), "Bypassed backends, in the order in which they are read.")
+
+BYPASS_LIST = record(
+    {
+        "status": STATUS_SUCCESS,
+        "bypassed_backends": _BACKENDS_BYPASSED,
+        "all_backends": array(text()),
+    }
+)
+
+BYPASS_ADDED = record(
+    {
+        "status": STATUS_SUCCESS,
+        "backend_name": text(),
+        "bypassed": boolean(),
+        "was_already_bypassed": boolean(),
+        "bypassed_backends": _BACKENDS_BYPASSED,
+    }
+)
+
+BYPASS_REMOVED = record(
+    {
+        "status": STATUS_SUCCESS,
+        "backend_name": text(),
+        "bypassed": boolean(),
+        "was_bypassed": boolean(),
+        "bypassed_backends": _BACKENDS_BYPASSED,
+    }
+)
+
 KVCACHE_INFO = record(
     {
         "status": STATUS_SUCCESS,
@@ -187,7 +236,10 @@ BACKEND_USAGE = record(
         "capacity_bytes": integer(minimum=0),
         "used_bytes": integer(minimum=0),
         "chunks": integer(minimum=0),
-    }
+        "breaker": choice(["closed", "open"], "Open: the tier failed and is left alone."),
+        "queued": integer("Chunks that wait to be written.", minimum=0),
+    },
+    optional=["breaker", "queued"],
 )
 
 AGENT_STATUS = record(
@@ -206,7 +258,7 @@ AGENT_STATUS = record(
         "lookup": nullable(mapping(ANYTHING)),
         "chunk_statistics": nullable(mapping(ANYTHING)),
         "storage": mapping(BACKEND_USAGE),
-        "counters": mapping(integer(minimum=0)),
+        "counters": mapping(number()),
     }
 )
 

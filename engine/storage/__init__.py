@@ -3,6 +3,7 @@
 from engine.storage.backend import ChunkBuffer, Lease, SlowBackend, TierState
 from engine.storage.breaker import BreakerState, CircuitBreaker
 from engine.storage.chunk import BackendUsage, Refusal, Reservation, StoredChunk
+from engine.storage.connectors import InvalidRemoteURL
 from engine.storage.format import ChunkLayout
 from engine.storage.local_cpu import LocalCPUBackend
 from engine.storage.manager import StorageManager, UnknownBackend
@@ -26,6 +27,7 @@ __all__ = [
     "Fault",
     "GrowingPool",
     "HostMemory",
+    "InvalidRemoteURL",
     "Lease",
     "LeastRecentlyUsed",
     "LocalCPUBackend",

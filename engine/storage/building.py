@@ -7,12 +7,21 @@ import torch
 from engine.config import ConfigError, EngineConfig
 from engine.config.checks import hide_credentials, split_directories
 from engine.storage.backend import SlowBackend
+from engine.storage.connectors import ConnectorContext, InvalidRemoteURL, open_connector
 from engine.storage.format import ChunkLayout
 from engine.storage.local_cpu import LocalCPUBackend
+from engine.storage.local_disk import (
+    DirectIO,
+    DirectoryInUse,
+    DiskSettings,
+    FsyncPolicy,
+    LocalDiskBackend,
+)
 from engine.storage.manager import StorageManager
 from engine.storage.memory import HostMemory, MemoryUnavailable, Pages
 from engine.storage.policy import POLICIES
 from engine.storage.pool import GrowingPool, MemoryPool, slot_stride
+from engine.storage.remote import RemoteBackend
 from engine.storage.staging import StagingArea
 
 _GIB = 1 << 30
@@ -107,8 +116,7 @@ def _no_memory(error: Exception) -> ConfigError:
     )
 
 
-def _local_disk(config: EngineConfig, layout: ChunkLayout, queue_chunks: int) -> "LocalDiskBackend":
-    from engine.storage.local_disk import DirectIO, DirectoryInUse, DiskSettings, FsyncPolicy, LocalDiskBackend
+def _local_disk(config: EngineConfig, layout: ChunkLayout, queue_chunks: int) -> LocalDiskBackend:
     settings = DiskSettings(
         fsync=FsyncPolicy(config.local_disk_fsync),
         direct_io=DirectIO.ON if config.local_disk_direct_io else DirectIO.OFF,
@@ -129,9 +137,7 @@ def _local_disk(config: EngineConfig, layout: ChunkLayout, queue_chunks: int) ->
         raise ConfigError(f"'local_disk' cannot be used: {error}") from error
 
 
-def _remote(config: EngineConfig, layout: ChunkLayout, queue_chunks: int) -> "RemoteBackend":
-    from engine.storage.connectors import ConnectorContext, InvalidRemoteURL, open_connector
-    from engine.storage.remote import RemoteBackend
+def _remote(config: EngineConfig, layout: ChunkLayout, queue_chunks: int) -> RemoteBackend:
     url = config.remote_url or ""
 
     def timeout_s() -> float:

@@ -60,9 +60,14 @@ class LocalCPUBackend:
         return Refusal.HOT_CACHE_OFF not in self._modes
 
     @property
-    def takes_chunks(self) -> bool:
-        """Whether no mode keeps chunks out."""
-        return not self._modes
+    def closed_by(self) -> list[Refusal]:
+        """The modes that keep chunks out; none of them: chunks are taken."""
+        return [mode for mode in _MODES if mode in self._modes]
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens of the longest chunk that a memory slot holds."""
+        return self._pool.slot_bytes // self._spec.bytes_per_token
 
     def usage(self) -> BackendUsage:
         with self._lock:

@@ -45,7 +45,7 @@ class Storing:
         self._staging = staging
         self._hand_over = hand_over
         self._slow = [b for b in targets if not isinstance(b, LocalCPUBackend)]
-        self._uses_memory = local_cpu in targets and local_cpu.takes_chunks
+        self._uses_memory = local_cpu in targets and not local_cpu.closed_by
         self._held: list[StoredChunk] = []
 
     def __enter__(self) -> "Storing":

@@ -10,3 +10,4 @@ class CacheViewSet(ForwardedViewSet):
     check_kvcache = forwarded("check_kvcache")
     record_slot = forwarded("record_slot")
     get_kvcache_info = forwarded("get_kvcache_info")
+    load_fs_chunks = forwarded("load_fs_chunks")

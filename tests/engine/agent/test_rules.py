@@ -45,6 +45,8 @@ def test_endpoint__asked_as_documented__answers_with_the_documented_media_type(
     expected = 503 if endpoint.component is Component.VLLM else 200
     if endpoint.operation_id in ("store_cache", "retrieve_cache"):
         expected = 400  # the documented example has more tokens than 64 slots
+    if endpoint.operation_id in ("load_fs_chunks", "add_bypass", "remove_bypass"):
+        expected = 400  # an empty body names no file; the example's backend is not there
     assert answer.status_code == expected
     media_type = endpoint.media_type if expected == 200 else "application/json"
     assert answer.headers["content-type"].partition(";")[0] == media_type

@@ -31,6 +31,8 @@ DOCUMENTED = {
     *("GET /inference_info", "GET /inference_version", "GET /conf", "POST /conf", "GET /meta"),
     *("DELETE /cache/clear", "POST /cache/store", "POST /cache/retrieve"),
     *("GET /cache/kvcache/check", "POST /cache/kvcache/record_slot", "GET /cache/kvcache/info"),
+    "POST /cache/load-fs-chunks",
+    *("GET /bypass/list", "PUT /bypass/add", "PUT /bypass/remove"),
     *("PUT /freeze/enable", "PUT /freeze/disable", "GET /freeze/status"),
     *("PUT /hot_cache/enable", "PUT /hot_cache/disable", "GET /hot_cache/status"),
 }
