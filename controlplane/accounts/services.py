@@ -13,6 +13,7 @@ from controlplane.accounts.models import ApiToken, User, UserRole
 from controlplane.accounts.secrets import API_TOKEN_PREFIX, digest_of, make_secret
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor
+from controlplane.rows import Columns, read_rows
 from engine.contract import ContractError
 
 LAST_USED_PRECISION = timedelta(minutes=5)
@@ -59,11 +60,11 @@ class IssuedToken:
         return f"IssuedToken(token={self.token!r})"
 
 
-# Written out because every request runs it: making this SQL from a query set
-# takes four times as long as running it (0.35 ms against 0.09 ms).
-_SELECT_WITH_OWNER = """
-SELECT token.*, owner.username AS owner_username, owner.role AS owner_role,
-       owner.is_active AS owner_is_active, owner.is_superuser AS owner_is_superuser
+_TOKEN_AND_OWNER = (
+    Columns(ApiToken, "token"),
+    Columns(User, "owner", ("id", "username", "role", "is_active", "is_superuser")),
+)
+_OF_A_DIGEST = """
 FROM accounts_apitoken token JOIN accounts_user owner ON owner.id = token.user_id
 WHERE token.digest = %s
 """
@@ -72,24 +73,10 @@ WHERE token.digest = %s
 def find_usable_token(plaintext: str) -> ApiToken | None:
     """The token with its user, in one query; None if there is no such token or
     it may not be used any more. The user's other fields load when asked for."""
-    for token in ApiToken.objects.raw(_SELECT_WITH_OWNER, [digest_of(plaintext)]):
-        token.user = _owner_of(token)
+    for token, owner in read_rows(_TOKEN_AND_OWNER, _OF_A_DIGEST, [digest_of(plaintext)]):
+        token.user = owner
         return token if token.is_usable else None
     return None
-
-
-def _owner_of(token: ApiToken) -> User:
-    row = vars(token)
-    known = {
-        "id": token.user_id,
-        "username": row["owner_username"],
-        "role": row["owner_role"],
-        "is_active": bool(row["owner_is_active"]),
-        "is_superuser": bool(row["owner_is_superuser"]),
-    }
-    # from_db() takes values in the order of the model's fields, whatever their names.
-    names = [field.attname for field in User._meta.concrete_fields if field.attname in known]
-    return User.from_db(token._state.db, names, [known[name] for name in names])
 
 
 def note_use(token: ApiToken) -> None:

@@ -18,14 +18,18 @@ from controlplane.audit.redaction import redact
 from controlplane.fleet import vault
 from controlplane.fleet.models import Agent, Dialect, Engine, EnrolmentToken
 from controlplane.fleet.validation import normalise_url, validate_labels, validate_name
+from controlplane.rows import Columns, read_rows
 from engine.contract import Component, ContractError, Role, Unauthorized
 
 MAX_CANDIDATES = 100
 MAX_WORKER_ID = 65_535
-# Written out because every forwarded call runs it: making this SQL from a query
-# set takes longer than running it. What a call does not need loads when asked for.
-_SELECT_AGENTS = (
-    "SELECT id, name, engine_id, role, worker_id, url, dialect, encrypted_token FROM fleet_agent"
+# What a forwarded call needs.
+_CALLABLE = (
+    Columns(
+        Agent,
+        "agent",
+        ("id", "name", "engine", "role", "worker_id", "url", "dialect", "encrypted_token"),
+    ),
 )
 
 
@@ -111,10 +115,13 @@ class IssuedEnrolmentToken:
 
 
 def find_agent(name: str) -> Agent:
-    """The agent of that name, in one query. Raises AgentNotFound."""
-    for agent in Agent.objects.raw(f"{_SELECT_AGENTS} WHERE name = %s", [name]):
-        return agent
-    raise AgentNotFound(name)
+    """The agent of that name, in one query; what a call does not need loads when
+    asked for. Raises AgentNotFound."""
+    found = read_rows(_CALLABLE, "FROM fleet_agent agent WHERE name = %s", [name])
+    if not found:
+        raise AgentNotFound(name)
+    agent: Agent = found[0][0]
+    return agent
 
 
 def agents_with(component: Component) -> list[Agent]:
@@ -122,12 +129,12 @@ def agents_with(component: Component) -> list[Agent]:
     MAX_CANDIDATES of them."""
     roles = [role.value for role in Role if component.held_by(role)]
     places = ", ".join(["%s"] * len(roles))
-    return list(
-        Agent.objects.raw(
-            f"{_SELECT_AGENTS} WHERE role IN ({places}) ORDER BY name LIMIT %s",
-            [*roles, MAX_CANDIDATES],
-        )
+    found = read_rows(
+        _CALLABLE,
+        f"FROM fleet_agent agent WHERE role IN ({places}) ORDER BY name LIMIT %s",
+        [*roles, MAX_CANDIDATES],
     )
+    return [agent for (agent,) in found]
 
 
 def default_agent(component: Component) -> Agent:

@@ -1,10 +1,13 @@
 """Every path of the catalogue twice: for the default agent, and for a named one."""
 
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from django.urls import URLPattern, path
+from django.urls import Resolver404, ResolverMatch, URLPattern, URLResolver, path
+from django.urls.resolvers import RoutePattern
+from django.utils.functional import cached_property
 
 from controlplane.inference.forwarded import ForwardedViewSet
 from controlplane.inference.viewsets.agent import AgentViewSet
@@ -18,6 +21,8 @@ from controlplane.inference.viewsets.meta import MetaViewSet
 from controlplane.inference.viewsets.version import VersionViewSet
 from engine.contract import CATALOGUE, Endpoint, Group
 
+_SCOPE_ROUTE = "agents/<str:agent_name>/"
+_SCOPE = re.compile("agents/[^/]+/")
 _VIEWSETS: dict[Group, type[ForwardedViewSet]] = {
     Group.VERSION: VersionViewSet,
     Group.INFO: InfoViewSet,
@@ -42,10 +47,30 @@ def _routes() -> Iterator[URLPattern]:
         view = viewset.as_view(actions, endpoints=endpoints, name=route)
         # A trailing slash answers the same, but is not another endpoint.
         slashed = viewset.as_view(actions, endpoints=endpoints, name=route, schema=None)
-        for scope, prefix in (("default", "/"), ("agent", "/agents/<str:agent_name>/")):
-            full = prefix.removeprefix("/") + route.removeprefix("/")
+        for scope, prefix in (("default", ""), ("agent", _SCOPE_ROUTE)):
+            full = prefix + route.removeprefix("/")
             yield path(full, view, name=f"{scope}{route}")
             yield path(f"{full}/", slashed)
 
 
-urlpatterns = list(_routes())
+class CatalogueResolver(URLResolver):
+    """Looks a path up instead of trying some fifty patterns in turn. For reversing
+    and for the schema it is the list of patterns that it holds."""
+
+    def resolve(self, path: str) -> ResolverMatch:
+        """Raises Resolver404."""
+        scope = _SCOPE.match(path)
+        route = _SCOPE_ROUTE + path[scope.end() :] if scope else path
+        pattern = self._by_route.get(route)
+        match = None if pattern is None else pattern.resolve(path)
+        if match is None:
+            raise Resolver404({"path": path, "tried": [[self]]})
+        return match
+
+    @cached_property
+    def _by_route(self) -> dict[str, URLPattern]:
+        patterns = (entry for entry in self.url_patterns if isinstance(entry, URLPattern))
+        return {str(pattern.pattern): pattern for pattern in patterns}
+
+
+urlpatterns = [CatalogueResolver(RoutePattern(""), list(_routes()))]

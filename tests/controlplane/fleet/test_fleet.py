@@ -286,6 +286,19 @@ def test_token__other_secret_key__is_unreadable_until_the_old_key_is_a_fallback(
     assert services.find_agent("worker-0").bearer_token() == "hush"
 
 
+def test_find_agent__what_a_call_does_not_need__loads_when_asked_for(
+    make_agent, django_assert_num_queries
+):
+    made = make_agent()
+    services.change_agent(made, {"labels": {"zone": "a"}}, actor=ACTOR, request_id="r")
+
+    with django_assert_num_queries(1):
+        found = services.find_agent("worker-0")
+        assert (found.pk, found.url, found.worker_id) == (made.pk, made.url, 0)
+    assert found.labels == {"zone": "a"}
+    assert found.engine.name == "engine-a"
+
+
 def test_probe__agent_answers__is_seen(operator_api, make_agent, agents):
     make_agent()
     agents.respond = lambda request: reply({"boot_id": "b1", "generation": 3})

@@ -64,6 +64,24 @@ def test_target__named__path_before_parameter_before_header(
     assert hosts(agents) == ["10.0.0.2"]
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/agents/", "/agents/worker", "/agents//conf", "/agents/worker/", "/agents/a/b/conf", "/x"],
+)
+def test_path__not_in_the_catalogue__404(viewer_api, make_agent, agents, path) -> None:
+    make_agent("worker")
+    answer = viewer_api.get(path)
+    assert (answer.status_code, answer.json()["error"]) == (404, "Not found")
+    assert agents.requests == []
+
+
+@pytest.mark.parametrize("path", ["/agents/worker/conf/", "/conf/"])
+def test_path__with_a_slash_at_its_end__is_the_same(viewer_api, make_agent, agents, path) -> None:
+    make_agent("worker")
+    assert viewer_api.get(path).status_code == 200
+    assert agents.requests[0].target == "/conf"
+
+
 def test_target__unknown_name__404(viewer_api, agents) -> None:
     answer = viewer_api.get("/agents/nobody/conf")
     assert answer.status_code == 404

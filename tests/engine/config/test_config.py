@@ -71,7 +71,8 @@ def test_load__file_of_lmcache__logs_its_other_keys_once_and_loads(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "lmcache.yaml"
-    file.write_text("chunk_size: 64\nlocal_disk: 'file:///x/'\nmax_local_disk_size: 1\nremote_serde: naive\n"
+    file.write_text(
+        "chunk_size: 64\nlocal_disk: 'file:///x/'\nmax_local_disk_size: 1\nremote_serde: naive\n"
         "retrieve_locations: null\nuse_gds: false\nenable_p2p: 1\n"
     )
     with caplog.at_level(logging.INFO, "engine.config"):
