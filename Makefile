@@ -43,9 +43,11 @@ schema: install-test ## write both OpenAPI documents anew
 
 test: lint ## lint, then every test
 	@requirements/browser.sh
+	@requirements/redis.sh
 	$(VENV)/bin/pytest
 
 test-fast: install-test ## every test that takes seconds at most, without lint
+	@requirements/redis.sh
 	$(VENV)/bin/pytest -m "not slow"
 
 bench: install-test ## what is measured against peers and limits, as ratios
