@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from typing import cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from engine.config.errors import ConfigError, InvalidValueError
 from engine.config.secrecy import HIDDEN, sounds_secret
@@ -60,16 +60,19 @@ def remote_url(value: object) -> None:
 
 def hide_credentials(value: object) -> str:
     """The URL with user name, password and secrets in its query as "***"."""
-    parts = urlsplit(str(value))
+    url = str(value)
+    parts = urlsplit(url)
     location = parts.netloc
     if "@" in location:
-        location = f"{HIDDEN}@{location.rpartition('@')[2]}"
+        # Taking the URL apart and putting it together would lose an empty host.
+        shown = f"{HIDDEN}@{location.rpartition('@')[2]}"
+        url = url.replace(f"//{location}", f"//{shown}", 1)
     query = "&".join(
         f"{name}={HIDDEN}" if sounds_secret(name) else part
         for part in parts.query.split("&")
         for name in [part.partition("=")[0]]
     )
-    return urlunsplit(parts._replace(netloc=location, query=query))
+    return url.replace(f"?{parts.query}", f"?{query}", 1)
 
 
 def check_together(values: Mapping[str, object]) -> None:

@@ -384,3 +384,44 @@ def test_update__many_threads__every_change_is_counted_and_announced() -> None:
         writer.join()
     assert config.generation == len(announced) == 600
     assert announced[-1] == config.min_retrieve_tokens
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("fs:///shared/kv", "fs:///shared/kv"),
+        ("redis://h:6379/0", "redis://h:6379/0"),
+        ("redis://user:hunter2@h:6379/0", "redis://***@h:6379/0"),
+        ("rediss://:hunter2@h?password=hunter2&db=1", "rediss://***@h?password=***&db=1"),
+        ("redis://a@b:hunter2@h", "redis://***@h"),
+    ],
+)
+def test_snapshot__credentials_in_remote_url__are_hidden(written: str, shown: str) -> None:
+    config = EngineConfig.load(flags={"remote_url": written})
+    assert config.snapshot()["remote_url"] == shown
+    assert config.remote_url == written
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        ({"remote_url": "h:6379"}, "remote_url"),
+        ({"local_disk": "a,/b", "max_local_disk_size": 1}, "local_disk"),
+        ({"local_disk": "/a"}, "max_local_disk_size"),
+        ({"retrieve_locations": ["LocalCPUBackend", "Attic"]}, "retrieve_locations"),
+        ({"store_location": "Attic"}, "store_location"),
+        ({"lazy_memory_step_ratio": 0}, "lazy_memory_step_ratio"),
+    ],
+)
+def test_load__bad_storage_key__is_refused_naming_it(
+    written: dict[str, object], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        EngineConfig.load(flags=written)
+
+
+def test_load__lists_from_the_environment__are_read() -> None:
+    config = EngineConfig.load(
+        environ={"KVPLANE_RETRIEVE_LOCATIONS": "LocalCPUBackend, RemoteBackend"}
+    )
+    assert config.retrieve_locations == ["LocalCPUBackend", "RemoteBackend"]
