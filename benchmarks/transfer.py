@@ -50,7 +50,7 @@ def measure() -> Iterator[Result]:
             yield Result(
                 f"{what} of 1 GiB / one torch.copy_ of it, {name} (speed)",
                 median(values),
-                0.6,
+                0.75,
                 higher_is_better=True,
             )
 
