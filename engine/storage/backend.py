@@ -82,8 +82,8 @@ class SlowBackend(Protocol):
         that is stored or queued already is taken as such."""
 
     def freeze(self) -> None:
-        """From the return of this call on nothing is admitted or evicted; what waits
-        to be written is dropped."""
+        """From the return of this call on nothing is admitted, evicted or probed; what
+        waits to be written is dropped."""
 
     def unfreeze(self) -> None: ...
 

@@ -43,6 +43,7 @@ class CircuitBreaker:
         self._state = BreakerState.CLOSED
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._suspended = False
         self._prober: threading.Thread | None = None
 
     @property
@@ -79,12 +80,22 @@ class CircuitBreaker:
             self._prober.start()
         logger.warning("%s is left alone: %s", self._name, why)
 
+    def suspend(self) -> None:
+        """Do not probe until `resume`; the breaker stays as it is. A probe under way
+        ends by itself."""
+        self._suspended = True
+
+    def resume(self) -> None:
+        self._suspended = False
+
     def close(self) -> None:
         """Stop probing. A probe under way ends by itself."""
         self._closing.set()
 
     def _probe_until_well(self) -> None:
         while not self._closing.wait(self._interval_s()):
+            if self._suspended:
+                continue
             try:
                 self._probe()
             except self._faults as error:

@@ -72,6 +72,9 @@ class StorageManager:
         self._frozen = False
         self._bypassed: set[str] = set()
         self._epoch = 0
+        # One operator's order at a time; requests wait for `_changing` alone, which is
+        # held for moments.
+        self._switching = threading.Lock()
         self._changing = threading.Lock()
         # Apart for each tier: one that hangs must not keep another from answering.
         self._loaders = {
@@ -139,28 +142,33 @@ class StorageManager:
 
     def freeze(self) -> None:
         """Freeze every backend; from the return of this call on none changes, except
-        by an order to clear it."""
-        with self._changing:
-            self._frozen = True
-            for backend in self.backends.values():
+        by an order to clear it. Waits for a write to a remote store that has begun,
+        but no longer than its timeout."""
+        with self._switching:
+            with self._changing:
+                self._frozen = True
+                self.local_cpu.freeze()
+            for backend in self.slow:
                 backend.freeze()
 
     def unfreeze(self) -> None:
-        with self._changing:
-            self._frozen = False
-            self.local_cpu.unfreeze()
+        with self._switching:
+            with self._changing:
+                self._frozen = False
+                self.local_cpu.unfreeze()
             for backend in self.slow:
                 if backend.name not in self._bypassed:
                     backend.unfreeze()
 
     def bypass(self, name: str) -> bool:
         """Leave that backend out of everything; from the return of this call on it is
-        not read and does not change. Whether it was bypassed before. Raises
-        UnknownBackend."""
+        not read and does not change. Whether it was bypassed before. Waits as freeze
+        does. Raises UnknownBackend."""
         backend = self._backend(name)
-        with self._changing:
-            was_bypassed = name in self._bypassed
-            self._bypassed.add(name)
+        with self._switching:
+            with self._changing:
+                was_bypassed = name in self._bypassed
+                self._bypassed.add(name)
             if isinstance(backend, LocalCPUBackend):
                 backend.bypass()
             else:
@@ -170,9 +178,10 @@ class StorageManager:
     def stop_bypass(self, name: str) -> bool:
         """Use that backend again. Whether it was bypassed. Raises UnknownBackend."""
         backend = self._backend(name)
-        with self._changing:
-            was_bypassed = name in self._bypassed
-            self._bypassed.discard(name)
+        with self._switching:
+            with self._changing:
+                was_bypassed = name in self._bypassed
+                self._bypassed.discard(name)
             if isinstance(backend, LocalCPUBackend):
                 backend.stop_bypass()
             elif not self._frozen:

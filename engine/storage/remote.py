@@ -24,6 +24,7 @@ from engine.storage.format import (
     make_header,
     read_header,
 )
+from engine.storage.known_keys import KnownKeys
 from engine.storage.serde import SERDES, decode_payload
 from engine.storage.tally import Count, Drop, Fault, Tally
 from engine.storage.write_queue import WriteQueue
@@ -36,6 +37,7 @@ _READ_THREADS = 8
 _WRITE_THREADS = 1
 _BATCH_CHUNKS = 4
 _CLOSE_SECONDS = 5.0
+_KNOWN_KEYS = 1 << 16
 _END = -1
 
 
@@ -75,6 +77,8 @@ class RemoteBackend:
         self._timeout_s = timeout_s
         self._written_chunks = 0
         self._counting = threading.Lock()
+        # A prompt that is stored again and again must not cost a round trip each time.
+        self._known = KnownKeys(_KNOWN_KEYS)
         self._threads = DeadlineThreads("remote", _READ_THREADS)
         self._breaker = CircuitBreaker(
             self.name, self._probe, (ConnectorError,), breaker_threshold, breaker_interval_s
@@ -98,7 +102,10 @@ class RemoteBackend:
             found = self._ask(lambda: self._connector.contains(keys), self._deadline())
         except ConnectorError as error:
             self._failed(error, Fault.READ)
-            found = 0
+            return [False] * len(keys)
+        self._known.add(keys[:found])
+        for key in keys[found : found + 1]:
+            self._known.remove(key)
         return [index < found for index in range(len(keys))]
 
     def load(self, buffers: Sequence[ChunkBuffer]) -> int:
@@ -121,6 +128,8 @@ class RemoteBackend:
                 break
             filled += 1
             filled_bytes += len(chunk.header) + len(chunk.payload)
+        for key in keys[filled : filled + 1]:
+            self._known.remove(key)
         self.tally.add(
             {
                 Count.LOADED_CHUNKS: filled,
@@ -135,22 +144,28 @@ class RemoteBackend:
             lease.release()
             self.tally.dropped(Drop.DEGRADED)
             return False
+        if lease.key in self._known:
+            lease.release()
+            return True
         return self._queue.offer(lease)
 
     def freeze(self) -> None:
         """As the protocol has it; waits for a write that has begun, but no longer than
-        the timeout."""
+        the timeout. Until unfreeze nothing is probed either."""
+        self._breaker.suspend()
         self._queue.pause()
         self._queue.wait_idle(self._timeout_s())
 
     def unfreeze(self) -> None:
         self._queue.resume()
+        self._breaker.resume()
 
     def clear(self) -> int:
         """As the protocol has it; waits for a write that has begun, but no longer than
         the timeout. A medium that fails half way keeps the rest; one that is left
         alone keeps everything."""
         self._queue.discard()
+        self._known.clear()
         self._queue.wait_idle(self._timeout_s())
         if self._breaker.is_open:
             logger.warning("%s is left alone and was not cleared", self.name)
@@ -163,6 +178,7 @@ class RemoteBackend:
         except ConnectorError as error:
             self._failed(error, Fault.WRITE)
             logger.warning("%s was not cleared to the end: %s", self.name, error)
+        self._known.clear()
         with self._counting:
             self._written_chunks = 0
         return removed
@@ -225,15 +241,19 @@ class RemoteBackend:
             return
         started = time.monotonic()
         try:
-            chunks = self._encoded(self._missing(leases))
+            missing = self._missing(leases)
+            chunks = self._encoded(missing)
             if chunks:
                 self._connector.put(chunks)
-            self._delete_discarded(leases)
+            discarded = self._delete_discarded(leases)
         except ConnectorError as error:
             self._failed(error, Fault.WRITE)
             self.tally.dropped(Drop.FAILED, len(leases))
             return
         self._breaker.succeeded()
+        too_large = {lease.key for lease in missing} - chunks.keys()
+        gone = too_large.union(discarded)
+        self._known.add(lease.key for lease in leases if lease.key not in gone)
         with self._counting:
             self._written_chunks += len(chunks)
         self.tally.add(
@@ -244,12 +264,13 @@ class RemoteBackend:
             }
         )
 
-    def _delete_discarded(self, leases: Sequence[Lease]) -> None:
+    def _delete_discarded(self, leases: Sequence[Lease]) -> list[ChunkKey]:
         """Take back what arrived while the tier was being cleared. Raises
         ConnectorError."""
         discarded = [lease.key for lease in leases if self._queue.was_discarded(lease)]
         if discarded:
             self._connector.delete(discarded)
+        return discarded
 
     def _missing(self, leases: Sequence[Lease]) -> list[Lease]:
         """Those whose chunks another engine has not stored yet. Raises ConnectorError."""

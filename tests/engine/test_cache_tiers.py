@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import torch
 from engine.cache import CacheEngine
 from engine.config import ConfigError
 from engine.contract import SlotRun
-from engine.storage import Count, Fault, slot_stride
+from engine.storage import BreakerState, Count, Fault, slot_stride
+from engine.storage.connectors import ConnectorError
+from engine.storage.connectors.fs import FsConnector
 from engine.tokens import ChunkKeyMaker, as_token_array
 
 BuildEngine = Callable[..., CacheEngine]
@@ -295,3 +298,81 @@ def test_engine__many_threads_and_modes__loses_no_pin_no_memory_and_no_byte(
     assert engine.storage.staging.used_bytes == 0
     engine.clear()
     assert engine.usage()[MEMORY].used_bytes == 0
+
+
+class Counted:
+    """Counts the calls of one of the connector's methods, which works as before."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+        self.calls = 0
+        original = getattr(FsConnector, method)
+
+        def counting(connector: FsConnector, *arguments: object) -> object:
+            self.calls += 1
+            return original(connector, *arguments)
+
+        monkeypatch.setattr(FsConnector, method, counting)
+
+
+def test_store__again__does_not_ask_the_remote_store_again(
+    build_tiers: BuildEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = build_tiers()
+    asked, put = Counted(monkeypatch, "contains"), Counted(monkeypatch, "put")
+    for _ in range(3):
+        engine.store(range(32), head(32), "s")
+        assert engine.storage.flush(WAIT)
+        if put.calls == 1:
+            before = asked.calls
+    assert (asked.calls, put.calls) == (before, 1)
+    engine.clear([REMOTE])
+    engine.store(range(32), head(32), "s")
+    assert engine.storage.flush(WAIT)
+    assert engine.usage()[REMOTE].chunks == 4
+
+
+def test_retrieve__another_engine_removed_the_remote_chunks__they_are_stored_anew(
+    build_tiers: BuildEngine, build_engine: BuildEngine, tmp_path: Path
+) -> None:
+    engine = build_tiers(local_disk=None)
+    engine.store(range(32), head(32), "s")
+    assert engine.storage.flush(WAIT)
+    other = build_engine(remote_url=f"fs://{tmp_path}/shared")
+    assert other.clear() == {MEMORY: 0, REMOTE: 4}
+    other.close()
+    engine.clear([MEMORY])
+    for _ in range(4):
+        assert engine.retrieve(range(32), head(32), "r").num_retrieved < 32
+        engine.store(range(32), head(32), "s")
+        assert engine.storage.flush(WAIT)
+        engine.clear([MEMORY])
+        if engine.lookup(range(32)) == 32:
+            break
+    assert engine.lookup(range(32)) == 32
+
+
+def test_bypass__remote_store_that_is_left_alone__is_not_probed(
+    build_tiers: BuildEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = build_tiers(breaker_failure_threshold=1, breaker_probe_interval_secs=0.01)
+    pings = Counted(monkeypatch, "ping")
+
+    def fail(connector: FsConnector, keys: object) -> int:
+        raise ConnectorError("it is gone")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(FsConnector, "contains", fail)
+        failing.setattr(FsConnector, "ping", lambda connector: fail(connector, ()))
+        engine.lookup(range(8))
+        assert engine.storage.tier_states()[REMOTE].breaker is BreakerState.OPEN
+        engine.bypass(REMOTE)
+        time.sleep(0.03)  # a probe that was under way ends
+    before = pings.calls
+    time.sleep(0.1)
+    assert pings.calls == before
+    assert engine.storage.tier_states()[REMOTE].breaker is BreakerState.OPEN
+    engine.stop_bypass(REMOTE)
+    deadline = time.monotonic() + WAIT
+    while engine.storage.tier_states()[REMOTE].breaker is BreakerState.OPEN:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
