@@ -7,14 +7,23 @@ here it is composed once. Values go through the model's fields as they do in
 and no signals of saving; no model that is read or written here has any.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import AutoField, Field, Model
+from django.db.models import (
+    AutoField,
+    CharField,
+    Field,
+    FloatField,
+    Model,
+    PositiveIntegerField,
+    PositiveSmallIntegerField,
+    TextField,
+)
 from django.db.models.expressions import Col
 
 AnyField: TypeAlias = "Field[Any, Any]"
@@ -50,7 +59,7 @@ def insert_row(row: Model) -> None:
     using = router.db_for_write(type(row))
     connection = connections[using]
     sql, fields, returns_key = _insert_statement(type(row), using)
-    values = [field.get_db_prep_save(field.pre_save(row, True), connection) for field in fields]
+    values = [_prepared(field, field.pre_save(row, True), connection) for field in fields]
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         if returns_key:
@@ -64,9 +73,25 @@ def update_row(row: Model, names: Sequence[str]) -> None:
     using = router.db_for_write(type(row))
     connection = connections[using]
     sql, fields = _update_statement(type(row), using, tuple(names))
-    values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
+    values = [_prepared(field, getattr(row, field.attname), connection) for field in fields]
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
+
+
+def _prepared(field: AnyField, value: Any, connection: BaseDatabaseWrapper) -> Any:
+    """The value as the database driver takes it."""
+    # Asking the field takes longer than the INSERT; what it would answer is known here.
+    if value is None or type(field) in _PASSED_ON.get(type(value), ()):
+        return value
+    return field.get_db_prep_save(value, connection)
+
+
+_PASSED_ON: Mapping[type, frozenset[type[AnyField]]] = {
+    str: frozenset({CharField, TextField}),
+    int: frozenset({PositiveSmallIntegerField, PositiveIntegerField}),
+    float: frozenset({FloatField}),
+}
+"""Values that fields of these classes hand to the driver as they are."""
 
 
 @dataclass(frozen=True)

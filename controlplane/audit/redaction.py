@@ -4,6 +4,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from enum import Enum
+from functools import lru_cache
 
 REDACTED = "***"
 _LEFT_OUT = "…"
@@ -107,11 +109,29 @@ def _hide(value: object) -> object:
 
 
 def _is_secret(name: str, value: object) -> bool:
+    nature = _nature_of(name)
+    return nature is _Nature.SECRET or (nature is _Nature.TOKENS and not _counts(value))
+
+
+class _Nature(Enum):
+    """What stands under a name."""
+
+    PLAIN = 0
+    SECRET = 1
+    TOKENS = 2
+    """A secret, unless it is made of numbers."""
+
+
+# A few names come again and again with every entry.
+@lru_cache(maxsize=4096)
+def _nature_of(name: str) -> _Nature:
     words = [word.lower() for word in _WORD.findall(name)]
     joined = "".join(words)
     if any(part in joined for part in _SECRET_PARTS) or not _SECRET_WORDS.isdisjoint(words):
-        return True
-    return "token" in joined and "_".join(words) not in _COUNTS and not _counts(value)
+        return _Nature.SECRET
+    if "token" in joined and "_".join(words) not in _COUNTS:
+        return _Nature.TOKENS
+    return _Nature.PLAIN
 
 
 def _counts(value: object) -> bool:
