@@ -3,14 +3,17 @@
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks import change, hashing, read, responsiveness, transfer
+from benchmarks import change, checksum, disk, hashing, lookup, read, responsiveness, transfer
 from benchmarks.report import Result
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "read": read.measure,
     "change": change.measure,
     "hashing": hashing.measure,
+    "checksum": checksum.measure,
     "transfer": transfer.measure,
+    "disk": disk.measure,
+    "lookup": lookup.measure,
     "responsiveness": responsiveness.measure,
 }
 

@@ -24,6 +24,7 @@ class Work(StrEnum):
     TRANSFER = "transfer"
     """Store and retrieve, bound by memory bandwidth."""
     CHECKSUM = "checksum"
+    """Hashing paged KV, on every processor: one check after the other."""
     CHANGE = "change"
     """Short changes: configuration, modes, clear."""
     PARSING = "parsing"
@@ -32,9 +33,10 @@ class Work(StrEnum):
 
 _THREADS = {Work.TRANSFER: 2, Work.CHECKSUM: 1, Work.CHANGE: 2, Work.PARSING: 1}
 
-# What moves many bytes steps back when the processors are short, so that short
-# calls and the engine around the agent go first. Idle processors are used as before.
-_NICENESS = {Work.TRANSFER: 10}
+# What moves or hashes many bytes steps back when the processors are short, so that
+# short calls and the engine around the agent go first. Idle processors are used as
+# before. The threads that such work starts step back with it.
+_NICENESS = {Work.TRANSFER: 10, Work.CHECKSUM: 10}
 
 
 class Stopping(ContractError):

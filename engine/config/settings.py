@@ -91,7 +91,9 @@ class Settings:
         _Fixed.OPENED,
     )
     local_disk_direct_io = boolean(
-        False, "Whether chunk files bypass the page cache.", _Fixed.OPENED
+        True,
+        "Whether chunk files bypass the page cache, where the file system lets them.",
+        _Fixed.OPENED,
     )
     remote_url = optional_text(
         "Store that several engines share: fs:///directory, redis://host:6379, rediss://, "

@@ -7,23 +7,40 @@ that, and not for security.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from engine.contract import SlotRun
-from engine.device.slots import SlotArray, slot_indices
+from engine.device.slots import SlotArray, slot_indices, split_runs
 
-_PIECE_BYTES = 8 << 20
-"""About how much KV is copied at a time: bounds the memory that a call takes."""
+_PIECE_BYTES = 256 << 10
+"""About how much KV is copied at a time: a processor's own cache holds it until it
+is hashed, and hashing it is long enough for other threads to get the interpreter."""
+
+_UNIT_BYTES = 4 << 20
+"""About how much KV a thread hashes before it takes the next unit."""
+
+_GROUP_SLOTS = 4_096
+"""About how many slots are hashed before their layers' digests are combined:
+bounds the memory that a call takes."""
+
+_NUM_THREADS = min(os.cpu_count() or 1, 32)
+"""Hashing runs beside the interpreter, copying does not quite: more threads would
+wait for it, and keep others waiting."""
 
 _UNSIGNED = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32, 8: torch.uint64}
 """By element size in bytes."""
 
-LayerPlanes = Mapping[str, Sequence[torch.Tensor]]
-"""By layer name its K and V, or its latent vectors: [blocks, block_size, …] each."""
+Planes = Sequence[torch.Tensor]
+"""K and V of a layer, or its latent vectors: [blocks, block_size, …] each."""
+LayerPlanes = Mapping[str, Planes]
+"""By layer name."""
 
 
 def combined_checksums(layers: LayerPlanes, runs: Sequence[SlotRun], chunk_size: int) -> list[str]:
@@ -31,8 +48,8 @@ def combined_checksums(layers: LayerPlanes, runs: Sequence[SlotRun], chunk_size:
     digests of its layers, layers in lexicographic order of their names."""
     names = sorted(layers)
     digests: list[str] = []
-    for slots in _groups(layers, runs, chunk_size):
-        by_layer = [_layer_digests(layers[name], slots, chunk_size) for name in names]
+    for group in _group_digests(layers, runs, chunk_size):
+        by_layer = [group[name] for name in names]
         digests.extend(
             hashlib.md5("".join(chunk).encode("ascii"), usedforsecurity=False).hexdigest()
             for chunk in zip(*by_layer, strict=True)
@@ -45,50 +62,79 @@ def layer_checksums(
 ) -> dict[str, list[str]]:
     """For every layer one hexadecimal digest a chunk of `chunk_size` slots."""
     digests: dict[str, list[str]] = {name: [] for name in layers}
-    for slots in _groups(layers, runs, chunk_size):
-        for name, planes in layers.items():
-            digests[name].extend(_layer_digests(planes, slots, chunk_size))
+    for group in _group_digests(layers, runs, chunk_size):
+        for name, found in group.items():
+            digests[name].extend(found)
     return digests
 
 
-def _piece_slots(plane: torch.Tensor) -> int:
-    """How many slots of a plane make one piece."""
-    elements = plane[0, 0].numel()
-    return max(1, _PIECE_BYTES // (elements * max(plane.dtype.itemsize, 4)))
+def _group_digests(
+    layers: LayerPlanes, runs: Sequence[SlotRun], chunk_size: int
+) -> Iterator[dict[str, list[str]]]:
+    """By layer the digests of one group of chunks after the other.
+
+    The hashing threads are started by the caller's thread, and thus have its
+    priority.
+    """
+    unit = chunk_size * _fitting(_UNIT_BYTES, chunk_size * _slot_bytes(layers))
+    with ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="checksum") as threads:
+        for part in split_runs(runs, chunk_size * _fitting(_GROUP_SLOTS, chunk_size)):
+            slots = slot_indices(part)
+            starts = range(0, slots.size, unit)
+            names = [name for name in layers for _ in starts]
+            units = [slots[start : start + unit] for _ in layers for start in starts]
+            group: dict[str, list[str]] = {name: [] for name in layers}
+            planes = [layers[name] for name in names]
+            found = threads.map(_layer_digests, planes, units, repeat(chunk_size))
+            for name, digests in zip(names, found, strict=True):
+                group[name].extend(digests)
+            yield group
 
 
-def _groups(layers: LayerPlanes, runs: Sequence[SlotRun], chunk_size: int) -> Iterator[SlotArray]:
-    """The slots, in groups of whole chunks: as many as one piece holds, so that
-    small chunks do not cost one copy each, and at least one."""
-    slots = slot_indices(runs)
-    some_plane = next(iter(layers.values()))[0]
-    size = chunk_size * max(1, _piece_slots(some_plane) // chunk_size)
-    for start in range(0, slots.size, size):
-        yield slots[start : start + size]
+def _fitting(room: int, size: int) -> int:
+    """How many of that size the room holds, and at least one."""
+    return max(1, room // size)
 
 
-def _layer_digests(planes: Sequence[torch.Tensor], slots: SlotArray, chunk_size: int) -> list[str]:
-    if slots.size > _piece_slots(planes[0]):
-        return [_streamed_digest(planes, slots)]
+def _slot_bytes(layers: LayerPlanes) -> int:
+    """Bytes that are hashed for one slot of one layer."""
+    planes = next(iter(layers.values()))
+    return sum(_row_bytes(plane) for plane in planes)
+
+
+def _row_bytes(plane: torch.Tensor) -> int:
+    """Bytes that are hashed for one slot of one plane."""
+    itemsize = 4 if plane.dtype is torch.bfloat16 else plane.dtype.itemsize
+    return plane[0, 0].numel() * itemsize
+
+
+def _layer_digests(planes: Planes, slots: SlotArray, chunk_size: int) -> list[str]:
+    """One digest a chunk of one layer. Small chunks share a copy."""
+    size = chunk_size * (_fitting(_PIECE_BYTES, _row_bytes(planes[0])) // chunk_size)
+    if size == 0:
+        chunks = range(0, slots.size, chunk_size)
+        return [_streamed_digest(planes, slots[start : start + chunk_size]) for start in chunks]
+    pieces = (slots[start : start + size] for start in range(0, slots.size, size))
+    return [digest for piece in pieces for digest in _piece_digests(planes, piece, chunk_size)]
+
+
+def _piece_digests(planes: Planes, slots: SlotArray, chunk_size: int) -> Iterator[str]:
     contents = [_read(plane, slots) for plane in planes]
-    row_bytes = len(contents[0]) // slots.size
-    step = chunk_size * row_bytes
-    digests: list[str] = []
+    step = chunk_size * len(contents[0]) // slots.size
     for start in range(0, len(contents[0]), step):
         digest = hashlib.md5(usedforsecurity=False)
         for content in contents:
             digest.update(content[start : start + step])
-        digests.append(digest.hexdigest())
-    return digests
+        yield digest.hexdigest()
 
 
-def _streamed_digest(planes: Sequence[torch.Tensor], slots: SlotArray) -> str:
+def _streamed_digest(planes: Planes, slots: SlotArray) -> str:
     """The digest of one chunk that is longer than a piece."""
     digest = hashlib.md5(usedforsecurity=False)
     for plane in planes:
-        piece = _piece_slots(plane)
-        for start in range(0, slots.size, piece):
-            digest.update(_read(plane, slots[start : start + piece]))
+        size = _fitting(_PIECE_BYTES, _row_bytes(plane))
+        for start in range(0, slots.size, size):
+            digest.update(_read(plane, slots[start : start + size]))
     return digest.hexdigest()
 
 

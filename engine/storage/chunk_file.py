@@ -6,11 +6,14 @@ chunk that has none, and a file system that refuses, is written and read through
 the page cache instead.
 """
 
+import ctypes
 import errno
 import mmap
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, wait
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +37,9 @@ SERDE = "naive"
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """Not blocking, so that a FIFO that lies among the chunks holds nothing up."""
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+_LIBC = ctypes.CDLL(None)
+_WRITE_RANGE = 2
+"""SYNC_FILE_RANGE_WRITE, sync_file_range(2): begin, do not wait."""
 _DIRECT_PIECE = 8 << 20
 _BUFFERED_PIECE = 512 << 10
 """Small enough to be in the processor's cache still when its checksum is made."""
@@ -63,19 +69,24 @@ def write_chunk_file(
 
 
 def read_chunk_file(
-    path: Path, buffer: ChunkBuffer, layout: ChunkLayout, direct_io: DirectIO
+    path: Path,
+    buffer: ChunkBuffer,
+    layout: ChunkLayout,
+    direct_io: DirectIO,
+    readers: Executor,
 ) -> None:
-    """Fill the buffer with the chunk in that file, and check it. Raises OSError,
+    """Fill the buffer with the chunk in that file, and check it. With direct I/O the
+    `readers` read several pieces at once, as nobody reads ahead. Raises OSError,
     CorruptChunk, and ForeignChunk; the buffer's content is then undefined."""
     if direct_io is DirectIO.ON and _is_aligned(buffer.payload):
         try:
-            _read(path, os.O_DIRECT, _DIRECT_PIECE, buffer, layout)
+            _read(path, os.O_DIRECT, buffer, layout, partial(_pieces_at_once, readers))
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
         else:
             return
-    _read(path, 0, _BUFFERED_PIECE, buffer, layout)
+    _read(path, 0, buffer, layout, _pieces_in_turn)
 
 
 def read_file_facts(path: str) -> FileFacts:
@@ -113,8 +124,16 @@ def _write(
             parts = _after(parts, written)
         if fsync is FsyncPolicy.FILE:
             os.fsync(descriptor)
+        elif not flags & os.O_DIRECT:
+            _start_writeback(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _start_writeback(descriptor: int) -> None:
+    """Have the device write at once what would pile up in the page cache until all
+    writers are made to wait. Advice: whether it is taken does not matter."""
+    _LIBC.sync_file_range(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE_RANGE)
 
 
 def _after(parts: Sequence[memoryview], count: int) -> list[memoryview]:
@@ -127,7 +146,9 @@ def _after(parts: Sequence[memoryview], count: int) -> list[memoryview]:
     return left
 
 
-def _read(path: Path, flags: int, piece: int, buffer: ChunkBuffer, layout: ChunkLayout) -> None:
+def _read(
+    path: Path, flags: int, buffer: ChunkBuffer, layout: ChunkLayout, pieces: "_Pieces"
+) -> None:
     descriptor = os.open(path, _READ_FLAGS | flags)
     try:
         header = _read_header(descriptor)
@@ -140,13 +161,43 @@ def _read(path: Path, flags: int, piece: int, buffer: ChunkBuffer, layout: Chunk
                 f"it holds {header.payload_bytes} bytes instead of {len(buffer.payload)}"
             )
         checksum = xxhash.xxh3_128()
-        for start in range(0, len(buffer.payload), piece):
-            part = buffer.payload[start : start + piece]
-            _fill(descriptor, part, header.header_bytes + start)
-            checksum.update(part)
+        for piece in pieces(descriptor, buffer.payload, header.header_bytes):
+            checksum.update(piece)
     finally:
         os.close(descriptor)
     header.check_payload_checksum(checksum.digest())
+
+
+_Pieces = Callable[[int, memoryview, int], Iterable[memoryview]]
+"""Reads a file from an offset on into memory, piece by piece."""
+
+
+def _pieces_in_turn(descriptor: int, memory: memoryview, offset: int) -> Iterator[memoryview]:
+    for start in range(0, len(memory), _BUFFERED_PIECE):
+        piece = memory[start : start + _BUFFERED_PIECE]
+        _fill(descriptor, piece, offset + start)
+        yield piece
+
+
+def _pieces_at_once(
+    readers: Executor, descriptor: int, memory: memoryview, offset: int
+) -> Iterator[memoryview]:
+    pieces = [
+        memory[start : start + _DIRECT_PIECE] for start in range(0, len(memory), _DIRECT_PIECE)
+    ]
+    reads = [
+        readers.submit(_fill, descriptor, piece, offset + index * _DIRECT_PIECE)
+        for index, piece in enumerate(pieces)
+    ]
+    try:
+        for piece, read in zip(pieces, reads, strict=True):
+            read.result()
+            yield piece
+    finally:
+        # Neither the memory nor the descriptor is in use any more when this ends.
+        for read in reads:
+            read.cancel()
+        wait(reads)
 
 
 def _read_header(descriptor: int) -> ChunkHeader:

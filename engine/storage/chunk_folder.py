@@ -16,7 +16,10 @@ import hashlib
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +46,8 @@ MAX_QUARANTINED = 16
 _SUFFIX = ".kvchunk"
 _TEMPORARY = ".tmp-"
 _FOLDER_NAME_LENGTH = 2
+_SCANNERS = 8
+_READERS = 3
 
 
 class DirectoryInUse(ValueError):
@@ -83,6 +88,8 @@ class ChunkFolder:
         self._lock_path = self._root / "lock"
         self._lock: int | None = None
         self._device: int | None = None
+        self._quarantining = threading.Lock()
+        self._readers = ThreadPoolExecutor(_READERS, f"read-{directory.name}")
 
     def open(self) -> None:
         """Make the folder if need be and lock it. Raises DirectoryInUse and OSError, the
@@ -124,16 +131,11 @@ class ChunkFolder:
     def scan(self) -> list[FoundChunk]:
         """All chunks, oldest first. Removes what a crash left half written, sets broken
         and foreign files aside, leaves out what cannot be read. Raises OSError."""
-        found: list[FoundChunk] = []
-        for folder in self._folders():
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if _TEMPORARY in entry.name:
-                        Path(entry.path).unlink(missing_ok=True)
-                    elif entry.name.endswith(_SUFFIX):
-                        found += self._look_at(entry)
         for leftover in self._root.glob(f"*{_TEMPORARY}*"):
             leftover.unlink(missing_ok=True)
+        # Each header may be a wait for the device, and devices serve many at once.
+        with ThreadPoolExecutor(_SCANNERS, "scan") as scanners:
+            found = list(chain.from_iterable(scanners.map(self._scan_one, self._folders())))
         found.sort(key=lambda chunk: chunk.arrived_at)
         return found
 
@@ -166,7 +168,7 @@ class ChunkFolder:
         """Fill the buffer. Raises OSError, FileNotFoundError if there is no such file,
         CorruptChunk and ForeignChunk; the buffer's content is then undefined."""
         path = self._path(buffer.key)
-        read_chunk_file(path, buffer, self._layout, self._settings.direct_io)
+        read_chunk_file(path, buffer, self._layout, self._settings.direct_io, self._readers)
 
     def remove(self, key: ChunkKey) -> None:
         """Remove the chunk's file if there is one. Raises OSError."""
@@ -216,13 +218,24 @@ class ChunkFolder:
         if self._settings.fsync is FsyncPolicy.FILE:
             _fsync_directory(self._root)
 
+    def _scan_one(self, folder: str) -> list[FoundChunk]:
+        found: list[FoundChunk] = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _TEMPORARY in entry.name:
+                    Path(entry.path).unlink(missing_ok=True)
+                elif entry.name.endswith(_SUFFIX):
+                    found += self._look_at(entry)
+        return found
+
     def _look_at(self, entry: os.DirEntry[str]) -> list[FoundChunk]:
         """The chunk in that file, or none."""
         try:
             facts = read_file_facts(entry.path)
             header = facts.header
             header.check_layout(self._layout)
-            if entry.path != str(self._path(header.key)):
+            name = header.key.chunk_hash.hex()
+            if not entry.path.endswith(f"/{name[:_FOLDER_NAME_LENGTH]}/{name}{_SUFFIX}"):
                 raise ForeignChunk("it has another chunk's name")
         except (CorruptChunk, ForeignChunk) as error:
             self._set_aside(Path(entry.path), error)
@@ -237,12 +250,13 @@ class ChunkFolder:
         logger.warning("Chunk file %s is set aside: %s", path, why)
         self._tally.failed(Fault.CORRUPT if isinstance(why, CorruptChunk) else Fault.FOREIGN)
         try:
-            self._quarantine.mkdir(exist_ok=True)
-            path.replace(self._quarantine / path.name)
+            with self._quarantining:
+                self._quarantine.mkdir(exist_ok=True)
+                path.replace(self._quarantine / path.name)
+                kept = sorted(self._quarantine.iterdir(), key=lambda file: file.stat().st_ctime_ns)
+                for oldest in kept[:-MAX_QUARANTINED]:
+                    oldest.unlink(missing_ok=True)
             self._tally.add({Count.QUARANTINED_FILES: 1})
-            kept = sorted(self._quarantine.iterdir(), key=lambda file: file.stat().st_ctime_ns)
-            for oldest in kept[:-MAX_QUARANTINED]:
-                oldest.unlink(missing_ok=True)
         except FileNotFoundError:
             # Gone, by an order to clear or another hand: that is as good.
             pass

@@ -137,10 +137,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 class AnsweringServer:
-    """Listens on a free port; says the same to whatever comes, and counts what comes."""
+    """Listens on a free port; says the same to whatever comes, in pieces, and counts
+    what comes."""
 
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
+    def __init__(self, pieces: Sequence[bytes], pause_s: float) -> None:
+        self._pieces = pieces
+        self._pause_s = pause_s
+        self._closing = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.requests = 0
@@ -148,6 +151,7 @@ class AnsweringServer:
         self._accepting.start()
 
     def close(self) -> None:
+        self._closing.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -164,13 +168,28 @@ class AnsweringServer:
             peer.settimeout(WAIT_SECONDS)
             if peer.recv(1 << 16):
                 self.requests += 1
-                peer.sendall(self._answer)
+                for piece in self._pieces:
+                    peer.sendall(piece)
+                    self._closing.wait(self._pause_s)
 
 
 @contextmanager
 def answering(answer: bytes) -> Iterator[AnsweringServer]:
     """A server that says `answer` to the first thing it hears, then closes."""
-    server = AnsweringServer(answer)
+    with _closing(AnsweringServer([answer], 0.0)) as server:
+        yield server
+
+
+@contextmanager
+def trickling(answer: bytes, pause_s: float) -> Iterator[AnsweringServer]:
+    """A server that says `answer` byte by byte."""
+    pieces = [bytes([byte]) for byte in answer]
+    with _closing(AnsweringServer(pieces, pause_s)) as server:
+        yield server
+
+
+@contextmanager
+def _closing(server: AnsweringServer) -> Iterator[AnsweringServer]:
     try:
         yield server
     finally:
