@@ -35,8 +35,9 @@ _THREADS = {Work.TRANSFER: 2, Work.CHECKSUM: 1, Work.CHANGE: 2, Work.PARSING: 1}
 
 # What moves or hashes many bytes steps back when the processors are short, so that
 # short calls and the engine around the agent go first. Idle processors are used as
-# before. The threads that such work starts step back with it.
-_NICENESS = {Work.TRANSFER: 10, Work.CHECKSUM: 10}
+# before. The threads that such work starts step back with it. A check, which may be
+# of a few slots, does not wait for a gigabyte that is being stored.
+_NICENESS = {Work.TRANSFER: 10, Work.CHECKSUM: 5}
 
 
 class Stopping(ContractError):

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.contract import SlotRun
+from engine.contract import SlotRun, count_slots
 from engine.device.slots import SlotArray, slot_indices, split_runs
 
 _PIECE_BYTES = 256 << 10
@@ -76,7 +76,13 @@ def _group_digests(
     The hashing threads are started by the caller's thread, and thus have its
     priority.
     """
-    unit = chunk_size * _fitting(_UNIT_BYTES, chunk_size * _slot_bytes(layers))
+    slot_bytes = _slot_bytes(layers)
+    unit = chunk_size * _fitting(_UNIT_BYTES, chunk_size * slot_bytes)
+    if count_slots(runs) * slot_bytes * len(layers) <= _UNIT_BYTES:
+        # Starting threads would take longer than hashing.
+        slots = slot_indices(runs)
+        yield {name: _layer_digests(layers[name], slots, chunk_size) for name in layers}
+        return
     with ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="checksum") as threads:
         for part in split_runs(runs, chunk_size * _fitting(_GROUP_SLOTS, chunk_size)):
             slots = slot_indices(part)

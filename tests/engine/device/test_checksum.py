@@ -107,6 +107,8 @@ def test_checksums__caller_stepped_back__hashing_threads_do_so_too(
         cache.layerwise_checksums([SlotRun(0, NUM_SLOTS - 1)], 1)
 
     monkeypatch.setattr(hashlib, "md5", watched)
+    # So that even this little is worth threads.
+    monkeypatch.setattr(checksum, "_UNIT_BYTES", 1)
     thread = threading.Thread(target=caller)
     thread.start()
     thread.join(60)

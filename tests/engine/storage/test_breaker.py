@@ -1,0 +1,84 @@
+"""When a medium is left alone, and when it is used again."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from engine.storage import BreakerState, CircuitBreaker
+
+
+class Unwell(Exception):
+    """The medium's fault."""
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.002)
+
+
+class Medium:
+    """Is well or not, and counts its probes."""
+
+    def __init__(self, threshold: int = 2) -> None:
+        self.is_well = threading.Event()
+        self.probes = 0
+        self.breaker = CircuitBreaker(
+            "medium", self.probe, (Unwell,), lambda: threshold, lambda: 0.005
+        )
+
+    def probe(self) -> None:
+        self.probes += 1
+        if not self.is_well.is_set():
+            raise Unwell
+
+
+def test_breaker__failures_in_a_row__opens_and_closes_once_a_probe_succeeds() -> None:
+    medium = Medium()
+    medium.breaker.failed(Unwell())
+    assert medium.breaker.state is BreakerState.CLOSED
+    medium.breaker.failed(Unwell())
+    assert medium.breaker.state is BreakerState.OPEN
+    eventually(lambda: medium.probes >= 2)
+    assert medium.breaker.is_open
+    medium.is_well.set()
+    eventually(lambda: not medium.breaker.is_open)
+    medium.breaker.failed(Unwell())
+    assert medium.breaker.state is BreakerState.CLOSED
+
+
+def test_breaker__success_between_failures__stays_closed() -> None:
+    medium = Medium()
+    for _ in range(5):
+        medium.breaker.failed(Unwell())
+        medium.breaker.succeeded()
+    assert medium.breaker.state is BreakerState.CLOSED
+    assert medium.probes == 0
+
+
+def test_breaker__late_success_while_open__does_not_close_it() -> None:
+    medium = Medium(threshold=1)
+    medium.breaker.failed(Unwell())
+    medium.breaker.succeeded()
+    assert medium.breaker.is_open
+    medium.breaker.close()
+
+
+def test_breaker__suspended__is_not_probed_until_resumed() -> None:
+    medium = Medium(threshold=1)
+    medium.breaker.suspend()
+    medium.is_well.set()
+    medium.breaker.failed(Unwell())
+    time.sleep(0.05)
+    assert (medium.probes, medium.breaker.state) == (0, BreakerState.OPEN)
+    medium.breaker.resume()
+    eventually(lambda: not medium.breaker.is_open)
+
+
+def test_breaker__closed_for_good__opens_no_more_and_probes_no_more() -> None:
+    medium = Medium(threshold=1)
+    medium.breaker.close()
+    medium.breaker.failed(Unwell())
+    assert medium.breaker.state is BreakerState.CLOSED
+    assert medium.probes == 0
