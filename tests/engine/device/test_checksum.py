@@ -70,7 +70,7 @@ def by_definition(
 def test_checksums__any_cut_of_the_work__are_those_of_the_definition(
     monkeypatch: pytest.MonkeyPatch,
     dtype: torch.dtype,
-    use_mla: bool,
+    use_mla: bool,  # noqa: FBT001 - a parameter of the test
     runs: list[SlotRun],
     chunk_size: int,
     piece: int,

@@ -220,7 +220,6 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "ends in the header": lambda file: os.truncate(file, 2000),
     "header alone": lambda file: os.truncate(file, HEADER_ALIGNMENT),
     "ends in the payload": lambda file: os.truncate(file, FILE_BYTES - 1),
-    "longer": lambda file: file.write_bytes(file.read_bytes() + b"x"),
     "magic": lambda file: flip(file, 0),
     "version": lambda file: flip(file, 8),
     "header length": lambda file: flip(file, 13),
@@ -269,6 +268,19 @@ def test_disk__damaged_or_foreign_file__is_set_aside_and_never_served(
     assert disk.backend.usage() == (64 * FILE_BYTES, FILE_BYTES, 1)
     disk.store(1)
     assert disk.load(1)
+
+
+def test_disk__file_too_long__is_set_aside_at_the_start(
+    open_disk: OpenDisk, tmp_path: Path
+) -> None:
+    disk = open_disk()
+    disk.store(1)
+    disk.backend.close()
+    with file_of(tmp_path, 1).open("ab") as file:
+        file.write(b"x")
+    disk = open_disk()
+    assert disk.held(1) == []
+    assert disk.counted(Count.QUARANTINED_FILES) == 1
 
 
 def test_disk__file_vanishes__is_a_miss(open_disk: OpenDisk, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 def resident_bytes() -> int:
-    with open("/proc/self/statm") as file:
+    with Path("/proc/self/statm").open() as file:
         return int(file.read().split()[1]) * PAGE_BYTES
 
 
@@ -72,7 +73,7 @@ def test_memory__huge_pages_asked_for__lies_in_a_mapping_that_may_have_them() ->
 def mapping_flags(address: int) -> list[str]:
     """VmFlags of the mapping that holds the address (proc_pid_smaps(5))."""
     inside = False
-    with open("/proc/self/smaps") as file:
+    with Path("/proc/self/smaps").open() as file:
         for line in file:
             head = line.split()[0]
             if "-" in head and not head.endswith(":"):
