@@ -12,7 +12,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, wait
+from concurrent.futures import Executor, Future, wait
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -76,8 +76,9 @@ def read_chunk_file(
     readers: Executor,
 ) -> None:
     """Fill the buffer with the chunk in that file, and check it. With direct I/O the
-    `readers` read several pieces at once, as nobody reads ahead. Raises OSError,
-    CorruptChunk, and ForeignChunk; the buffer's content is then undefined."""
+    `readers` read several pieces at once, as nobody reads ahead. Raises OSError, also
+    if the readers were shut down, CorruptChunk, and ForeignChunk; the buffer's content
+    is then undefined."""
     if direct_io is DirectIO.ON and _is_aligned(buffer.payload):
         try:
             _read(path, os.O_DIRECT, buffer, layout, partial(_pieces_at_once, readers))
@@ -185,14 +186,15 @@ def _pieces_at_once(
     pieces = [
         memory[start : start + _DIRECT_PIECE] for start in range(0, len(memory), _DIRECT_PIECE)
     ]
-    reads = [
-        readers.submit(_fill, descriptor, piece, offset + index * _DIRECT_PIECE)
-        for index, piece in enumerate(pieces)
-    ]
+    reads: list[Future[None]] = []
     try:
+        for index, piece in enumerate(pieces):
+            reads.append(readers.submit(_fill, descriptor, piece, offset + index * _DIRECT_PIECE))
         for piece, read in zip(pieces, reads, strict=True):
             read.result()
             yield piece
+    except RuntimeError as error:
+        raise OSError(errno.ESHUTDOWN, "closed") from error
     finally:
         # Neither the memory nor the descriptor is in use any more when this ends.
         for read in reads:

@@ -128,6 +128,10 @@ class ChunkFolder:
             os.close(self._lock)
             self._lock = None
 
+    def end_readers(self) -> None:
+        """Let the threads end after what they read now. For good."""
+        self._readers.shutdown(wait=False)
+
     def scan(self) -> list[FoundChunk]:
         """All chunks, oldest first. Removes what a crash left half written, sets broken
         and foreign files aside, leaves out what cannot be read. Raises OSError."""

@@ -217,6 +217,7 @@ class DiskDirectory:
             self._closed = True
             self._start_index()
             self._folder.close()
+        self._folder.end_readers()
 
     def _start_index(self) -> None:
         self._policy = self._make_policy()
