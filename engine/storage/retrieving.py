@@ -44,9 +44,11 @@ class Retrieval:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ahead.close()
-        self._local_cpu.touch(self._used)
-        self._local_cpu.release(self._held)
+        try:
+            self._ahead.close()
+        finally:
+            self._local_cpu.touch(self._used)
+            self._local_cpu.release(self._held)
 
     def run(self, keys: Sequence[ChunkKey], sizes: Sequence[int], minimum: int, copy: Copy) -> int:
         """Copy the chunks of the prefix in order; how many tokens that were."""
