@@ -26,10 +26,11 @@ ROW_BYTES = 64
 """At most, of one slot of one plane."""
 
 
-def paged(dtype: torch.dtype, *, use_mla: bool) -> PagedKVCache:
+def paged(dtype: torch.dtype, layout: str) -> PagedKVCache:
     """3 layers, 6 blocks of 4 slots."""
-    heads = 1 if use_mla else 2
-    cache = PagedKVCache(KVCacheSpec(3, heads, 8, dtype, 4, 6, use_mla), torch.device("cpu"))
+    is_mla = layout == "mla"
+    heads = 1 if is_mla else 2
+    cache = PagedKVCache(KVCacheSpec(3, heads, 8, dtype, 4, 6, is_mla), torch.device("cpu"))
     cache.fill_random(seed=5)
     return cache
 
@@ -53,7 +54,7 @@ def by_definition(
     return digests
 
 
-@pytest.mark.parametrize("use_mla", [False, True], ids=["mha", "mla"])
+@pytest.mark.parametrize("layout", ["mha", "mla"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
 @settings(
     deadline=None,
@@ -70,14 +71,14 @@ def by_definition(
 def test_checksums__any_cut_of_the_work__are_those_of_the_definition(
     monkeypatch: pytest.MonkeyPatch,
     dtype: torch.dtype,
-    use_mla: bool,  # noqa: FBT001 - a parameter of the test
+    layout: str,
     runs: list[SlotRun],
     chunk_size: int,
     piece: int,
     unit: int,
     group: int,
 ) -> None:
-    cache = paged(dtype, use_mla=use_mla)
+    cache = paged(dtype, layout)
     wanted = by_definition(cache, runs, chunk_size)
     combined = [
         hashlib.md5("".join(chunk).encode("ascii")).hexdigest()
@@ -94,7 +95,7 @@ def test_checksums__any_cut_of_the_work__are_those_of_the_definition(
 def test_checksums__caller_stepped_back__hashing_threads_do_so_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cache = paged(torch.float32, use_mla=False)
+    cache = paged(torch.float32, "mha")
     seen: dict[int, int] = {}
     md5 = hashlib.md5
 

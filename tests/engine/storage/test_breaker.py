@@ -76,6 +76,15 @@ def test_breaker__suspended__is_not_probed_until_resumed() -> None:
     eventually(lambda: not medium.breaker.is_open)
 
 
+def test_breaker__opened_by_order__needs_no_failures_and_is_probed() -> None:
+    medium = Medium(threshold=100)
+    medium.breaker.open(Unwell())
+    medium.breaker.open(Unwell())
+    assert medium.breaker.is_open
+    medium.is_well.set()
+    eventually(lambda: not medium.breaker.is_open)
+
+
 def test_breaker__closed_for_good__opens_no_more_and_probes_no_more() -> None:
     medium = Medium(threshold=1)
     medium.breaker.close()

@@ -1,10 +1,13 @@
 """The disk tier on real files: damage, full disks, restarts, eviction."""
 
 import errno
+import mmap
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,6 +55,13 @@ def content(number: int) -> bytes:
     return values.numpy().tobytes()
 
 
+def in_pages(data: bytes) -> memoryview:
+    """The bytes in memory that direct I/O takes."""
+    memory = memoryview(mmap.mmap(-1, len(data)))
+    memory[:] = data
+    return memory
+
+
 def eventually(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT
     while not condition():
@@ -83,7 +93,7 @@ class Disk:
     def offer(self, number: int) -> bool:
         self.offered += 1
         chunk_key = ChunkKey(self.layout.namespace, key(number).chunk_hash)
-        payload = memoryview(content(number))
+        payload = in_pages(content(number)).toreadonly()
         return self.backend.offer(Lease(chunk_key, TOKENS, payload, self._release))
 
     def _release(self) -> None:
@@ -101,8 +111,8 @@ class Disk:
 
     def load(self, number: int) -> bool:
         """Whether it was read; then every byte is right."""
-        buffer = bytearray(b"\xee" * CHUNK_BYTES)
-        filled = self.backend.load([ChunkBuffer(key(number), TOKENS, memoryview(buffer))])
+        buffer = in_pages(b"\xee" * CHUNK_BYTES)
+        filled = self.backend.load([ChunkBuffer(key(number), TOKENS, buffer)])
         if filled:
             assert bytes(buffer) == content(number)
         return bool(filled)
@@ -524,6 +534,106 @@ def test_disk__read_fails__is_a_counted_miss(
         assert not disk.load(1)
     assert disk.fault(Fault.READ) == 1
     eventually(lambda: disk.breaker is BreakerState.CLOSED)
+
+
+def test_disk__directory_removed_by_hand__is_made_anew_and_used(
+    open_disk: OpenDisk, tmp_path: Path
+) -> None:
+    disk = open_disk()
+    disk.store(1)
+    shutil.rmtree(tmp_path / "disk")
+    assert disk.offer(2)
+    eventually(lambda: disk.fault(Fault.WRITE) == 1)
+    eventually(lambda: disk.breaker is BreakerState.CLOSED)
+    assert disk.held(1, 2) == []
+    assert disk.backend.usage().used_bytes == 0
+    disk.store(3)
+    assert disk.load(3)
+    with pytest.raises(DirectoryInUse):
+        open_disk()
+
+
+def test_disk__cleared_while_the_device_refuses__removes_the_files_before_it_is_used_again(
+    open_disk: OpenDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = open_disk()
+    disk.store(1, 2)
+
+    def fail(*arguments: object, **named: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "unlink", fail)
+        broken.setattr(Path, "unlink", fail)
+        assert disk.backend.clear() == 2
+        assert disk.breaker is BreakerState.OPEN
+        assert disk.held(1, 2) == []
+        assert len(files(tmp_path)) == 2
+    eventually(lambda: disk.breaker is BreakerState.CLOSED)
+    assert files(tmp_path) == []
+    assert disk.held(1, 2) == []
+    disk.store(1)
+    assert disk.load(1)
+
+
+def test_disk__no_directory_can_be_used__is_an_error_that_leaves_no_thread(
+    open_disk: OpenDisk, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    before = set(threading.enumerate())
+    with pytest.raises(OSError, match="file"):
+        open_disk(tmp_path / "file", tmp_path / "file" / "below")
+    eventually(lambda: set(threading.enumerate()) <= before)
+
+
+@pytest.fixture
+def little_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for three chunk files and a half."""
+    place = tmp_path / "little"
+    place.mkdir()
+    size = 3 * FILE_BYTES + FILE_BYTES // 2
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_disk__file_system_full__stays_degraded_until_there_is_room(
+    open_disk: OpenDisk, little_disk: Path
+) -> None:
+    others = little_disk / "others"
+    others.write_bytes(bytes(FILE_BYTES))
+    disk = open_disk(little_disk)
+    try:
+        disk.store(1, 2)
+        assert disk.offer(3)
+        eventually(lambda: disk.breaker is BreakerState.OPEN)
+        assert disk.backend.flush(WAIT)
+        assert (disk.fault(Fault.WRITE), disk.dropped(Drop.FAILED)) == (1, 1)
+        assert not disk.offer(4)
+        others.unlink()
+        eventually(lambda: disk.breaker is BreakerState.CLOSED)
+        assert disk.load(1)
+        disk.store(3)
+        assert disk.load(3)
+    finally:
+        disk.backend.close()
+
+
+def test_disk__read_only_file_system__is_refused_at_the_start(
+    open_disk: OpenDisk, little_disk: Path
+) -> None:
+    disk = open_disk(little_disk)
+    disk.store(1)
+    disk.backend.close()
+    subprocess.run(["mount", "-o", "remount,ro", str(little_disk)], check=True)
+    with pytest.raises(OSError, match="Read-only"):
+        open_disk(little_disk)
 
 
 def test_disk__closed__takes_nothing_and_closes_again(open_disk: OpenDisk) -> None:

@@ -121,6 +121,29 @@ def test_discard__some_wait__drops_them_and_goes_on(writing: Writing) -> None:
     assert writing.written == [1, 3]
 
 
+def test_discard__chunk_is_being_written__is_told_and_may_be_offered_anew() -> None:
+    told: list[tuple[int, bool]] = []
+    gate, begun = threading.Event(), threading.Event()
+
+    def write(leases: Sequence[Lease]) -> None:
+        begun.set()
+        assert gate.wait(WAIT)
+        told.extend((lease.num_tokens, queue.was_discarded(lease)) for lease in leases)
+
+    queue = WriteQueue("test", write, Tally(), max_chunks=4, threads=1, batch_size=1)
+    key = ChunkKey("test", b"1")
+    try:
+        assert queue.offer(Lease(key, 1, memoryview(b"x"), lambda: None))
+        assert begun.wait(WAIT)
+        queue.discard()
+        assert queue.offer(Lease(key, 2, memoryview(b"x"), lambda: None))
+        assert queue.depth == 2
+    finally:
+        gate.set()
+        queue.close(WAIT)
+    assert told == [(1, True), (2, False)]
+
+
 def test_write__raises__is_counted_and_the_thread_goes_on(writing: Writing) -> None:
     writing.failure = RuntimeError("broken")
     begin(writing)
