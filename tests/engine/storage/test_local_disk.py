@@ -408,7 +408,7 @@ def test_disk__write_in_flight__is_not_published_after(
     gate.open.set()
     assert disk.backend.flush(WAIT)
     assert disk.held(1, 2) == []
-    assert files(tmp_path) == []
+    assert files(tmp_path) == list(tmp_path.rglob("*.tmp-*")) == []
     assert disk.dropped(Drop.FROZEN) + disk.dropped(Drop.CLEARED) == 2
     if mode == "freeze":
         assert not disk.offer(3)
@@ -604,8 +604,9 @@ def little_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_disk__file_system_full__stays_degraded_until_there_is_room(
-    open_disk: OpenDisk, little_disk: Path
+    open_disk: OpenDisk, little_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "engine.storage.breaker")
     others = little_disk / "others"
     others.write_bytes(bytes(FILE_BYTES))
     disk = open_disk(little_disk)
@@ -615,6 +616,8 @@ def test_disk__file_system_full__stays_degraded_until_there_is_room(
         eventually(lambda: disk.breaker is BreakerState.OPEN)
         assert disk.backend.flush(WAIT)
         assert (disk.fault(Fault.WRITE), disk.dropped(Drop.FAILED)) == (1, 1)
+        eventually(lambda: caplog.text.count("is still unwell") >= 3)
+        assert "is well again" not in caplog.text
         assert not disk.offer(4)
         others.unlink()
         eventually(lambda: disk.breaker is BreakerState.CLOSED)
