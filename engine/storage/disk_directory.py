@@ -176,6 +176,7 @@ class DiskDirectory:
 
     def freeze(self) -> None:
         """See SlowBackend."""
+        self._breaker.suspend()
         self._queue.pause()
         with self._lock:
             self._frozen = True
@@ -185,6 +186,7 @@ class DiskDirectory:
         with self._lock:
             self._frozen = False
         self._queue.resume()
+        self._breaker.resume()
 
     def clear(self) -> int:
         """See SlowBackend. Where the device does not obey, files are removed as soon as

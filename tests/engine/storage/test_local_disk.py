@@ -427,6 +427,36 @@ def test_disk__frozen__loads_do_not_reorder(open_disk: OpenDisk) -> None:
     assert disk.held(1, 2, 3) == [2, 3]
 
 
+def test_disk__frozen_while_degraded__is_not_probed_until_unfrozen(
+    open_disk: OpenDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = open_disk()
+    probes: list[int] = []
+    reserve = os.posix_fallocate
+
+    def fail(*arguments: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def note(descriptor: int, offset: int, length: int) -> None:
+        probes.append(length)
+        reserve(descriptor, offset, length)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pwritev", fail)
+        broken.setattr(os, "posix_fallocate", fail)
+        disk.offer(1)
+        eventually(lambda: disk.breaker is BreakerState.OPEN)
+        disk.backend.freeze()
+        # A probe that had begun ends by itself.
+        time.sleep(0.05)
+    monkeypatch.setattr(os, "posix_fallocate", note)
+    time.sleep(0.2)
+    assert (probes, disk.breaker) == ([], BreakerState.OPEN)
+    disk.backend.unfreeze()
+    eventually(lambda: disk.breaker is BreakerState.CLOSED)
+    assert probes == [FILE_BYTES]
+
+
 def test_disk__two_directories_one_fails__the_other_goes_on(
     open_disk: OpenDisk, tmp_path: Path
 ) -> None:
