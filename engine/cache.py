@@ -15,7 +15,9 @@ import torch
 
 from engine.config import ConfigError, EngineConfig
 from engine.contract import SlotRun, TokenRange, compress_slots, count_slots
-from engine.device import KVCacheSpec, PagedKVCache, split_runs
+from engine.device import PagedKVCache, split_runs
+from engine.device.configured import device_of, spec_of
+from engine.lookup import Prompt
 from engine.metadata import EngineMetadata
 from engine.storage import BackendUsage, ChunkLayout, Count, Refusal, StorageManager
 from engine.storage.building import build_storage
@@ -151,7 +153,10 @@ class CacheEngine:
         """
         array = self._check(tokens, runs)
         started = time.perf_counter()
-        num_retrieved = self._retrieve(array, runs)
+        try:
+            num_retrieved = self._retrieve(array, runs)
+        finally:
+            self.storage.let_go(request_id)
         self._count(
             retrieve_requests=1,
             requested_tokens=array.size,
@@ -166,6 +171,24 @@ class CacheEngine:
         array = as_token_array(tokens)
         hits = self.storage.count_prefix(self._storable_keys(array))
         return min(hits * self._chunk_size, array.size)
+
+    def count(self, prompt: Prompt) -> int:
+        """How many leading chunks of the prompt are stored in a tier that is read. Those
+        in memory stay there until the request retrieves them, is forgotten, or
+        pin_timeout_sec have passed."""
+        return self.storage.promise(prompt.request_id, self._keys_of(prompt))
+
+    def load(self, prompt: Prompt, go_on: Callable[[], bool]) -> int:
+        """As count, after chunks of slower tiers were brought into memory, as far as there
+        is room and for as long as `go_on()`."""
+        keys = self._keys_of(prompt)
+        ends = [prompt.tokens_of(position + 1) for position in range(len(keys))]
+        sizes = [end - position * prompt.chunk_size for position, end in enumerate(ends)]
+        return self.storage.load_and_promise(prompt.request_id, keys, sizes, go_on)
+
+    def forget(self, request_id: str) -> None:
+        """The request will not retrieve what it was promised."""
+        self.storage.let_go(request_id)
 
     def store_mock(self, tokens: TokenRange, request_id: str = _MOCK_REQUEST) -> StoreResult:
         """Store slots 0 … n-1 under the tokens start … end-1. Raises TooManyTokens."""
@@ -297,6 +320,9 @@ class CacheEngine:
             [SlotRun(0, num_tokens - 1)],
         )
 
+    def _keys_of(self, prompt: Prompt) -> list[ChunkKey]:
+        return [ChunkKey(self._layout.namespace, digest) for digest in prompt.hashes]
+
     def _storable_keys(self, tokens: TokenArray) -> list[ChunkKey]:
         if not self.config.save_unfull_chunk:
             tokens = tokens[: tokens.size - tokens.size % self._chunk_size]
@@ -351,30 +377,6 @@ _COUNTERS = tuple(
         (f"stores_stopped_{refusal.value}" for refusal in Refusal),
     )
 )
-
-
-def device_of(config: EngineConfig) -> torch.device:
-    """The device that the paged KV cache lies on. Raises ConfigError if it is not
-    there."""
-    has_cuda = torch.cuda.is_available()
-    if config.device == "cuda" and not has_cuda:
-        raise ConfigError("'device' is cuda, but torch finds no CUDA device; use cpu or auto.")
-    if config.device == "auto":
-        return torch.device("cuda" if has_cuda else "cpu")
-    return torch.device(config.device)
-
-
-def spec_of(config: EngineConfig) -> KVCacheSpec:
-    """The shape of the paged KV cache that the configuration describes."""
-    return KVCacheSpec(
-        num_layers=config.num_layers,
-        num_kv_heads=config.num_kv_heads,
-        head_size=config.head_size,
-        dtype=getattr(torch, config.kv_dtype),
-        block_size=config.block_size,
-        num_blocks=config.num_blocks,
-        use_mla=config.use_mla,
-    )
 
 
 def _no_memory(error: Exception) -> ConfigError:

@@ -1,6 +1,7 @@
 """Checks of single values beyond type and range, and of values together."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -47,6 +48,30 @@ def split_directories(value: str) -> list[str]:
     return [item.strip().removeprefix("file://") for item in value.split(",")]
 
 
+def absolute_path(value: object) -> None:
+    """A path that means the same whatever the working directory is."""
+    if not str(value).startswith("/"):
+        raise InvalidValueError("must be an absolute path")
+
+
+def lookup_urls(value: object) -> None:
+    """Addresses of ZeroMQ sockets."""
+    for url in cast("list[str]", value):
+        transport, separator, address = url.partition("://")
+        if not separator or transport not in ("tcp", "ipc"):
+            raise InvalidValueError(f"'{url}' must be tcp://host:port or ipc:///path")
+        if transport == "ipc":
+            absolute_path(address)
+            continue
+        try:
+            parts = urlsplit(url)
+            complete = bool(parts.hostname) and bool(parts.port) and not parts.path
+        except ValueError:
+            complete = False
+        if not complete:
+            raise InvalidValueError(f"'{url}' must be tcp://host:port")
+
+
 def remote_url(value: object) -> None:
     """Any URL with a scheme; the connector of that scheme checks the rest."""
     try:
@@ -73,6 +98,19 @@ def hide_credentials(value: object) -> str:
         for name in [part.partition("=")[0]]
     )
     return url.replace(f"?{parts.query}", f"?{query}", 1)
+
+
+def check_beside(name: str, value: object, values: Mapping[str, object]) -> None:
+    """Refuse a value of one key that contradicts the values of others. Raises
+    InvalidValueError."""
+    if name == "lookup_server_worker_ids":
+        world_size = cast(int, values["world_size"])
+        for worker_id in cast("list[int]", value or []):
+            if worker_id >= world_size:
+                raise InvalidValueError(
+                    f"names worker {worker_id}, but 'world_size' is {world_size}; use ids from 0 "
+                    f"to {world_size - 1}"
+                )
 
 
 def check_together(values: Mapping[str, object]) -> None:
@@ -102,3 +140,39 @@ def check_together(values: Mapping[str, object]) -> None:
         raise ConfigError(
             "'local_disk' is set, but 'max_local_disk_size' is 0; say how many GiB it may take."
         )
+    for name, value in values.items():
+        try:
+            check_beside(name, value, values)
+        except InvalidValueError as error:
+            raise ConfigError(f"'{name}' {error}.") from error
+    _check_lookup_urls(values)
+
+
+def _check_lookup_urls(values: Mapping[str, object]) -> None:
+    urls = cast("list[str] | None", values["lookup_server_urls"])
+    if urls is None:
+        return
+    world_size = cast(int, values["world_size"])
+    if len(urls) != world_size:
+        raise ConfigError(
+            f"'lookup_server_urls' has {len(urls)} addresses, but 'world_size' is {world_size}; "
+            "give one for each worker."
+        )
+    if len(set(urls)) != len(urls):
+        raise ConfigError("'lookup_server_urls' has an address twice; give each worker its own.")
+    if values["agent_token"] is None:
+        for url in urls:
+            if url.startswith("tcp://") and not is_loopback(urlsplit(url).hostname or ""):
+                raise ConfigError(
+                    f"'lookup_server_urls' has {url}, which other machines can reach; set "
+                    "'agent_token', which then also encrypts lookups, or use a loopback address."
+                )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address; a name other than localhost
+    may mean anything."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

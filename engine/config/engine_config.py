@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from engine.config.checks import check_together
+from engine.config.checks import check_beside, check_together
 from engine.config.conversion import convert
 from engine.config.errors import InvalidValueError
 from engine.config.key import ConfigKey
@@ -143,7 +143,9 @@ class EngineConfig(Settings):
                 errors[name] = IMMUTABLE
             else:
                 try:
-                    accepted[name] = convert(KEYS[name], value)
+                    converted = convert(KEYS[name], value)
+                    check_beside(name, converted, self._values)
+                    accepted[name] = converted
                 except InvalidValueError as error:
                     errors[name] = f"Failed to set config value: {error}"
         return accepted, errors

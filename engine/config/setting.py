@@ -65,6 +65,26 @@ def number(
     )
 
 
+def optional_integer(help: str, minimum: int, maximum: int, change: Change) -> Setting[int | None]:
+    return _optional(ValueType.INT, help, minimum, maximum, change)
+
+
+def optional_number(
+    help: str, minimum: float, maximum: float, change: Change
+) -> Setting[float | None]:
+    return _optional(ValueType.FLOAT, help, minimum, maximum, change)
+
+
+def _optional(
+    kind: ValueType, help: str, minimum: float, maximum: float, change: Change
+) -> Setting[T]:
+    return Setting(
+        ConfigKey(
+            "", kind, None, help, optional=True, minimum=minimum, maximum=maximum, change=change
+        )
+    )
+
+
 def text(
     default: str, help: str, change: Change, check: Callable[[object], None] = accept_any
 ) -> Setting[str]:

@@ -6,10 +6,12 @@ Names are LMCache's where the meaning is the same, so that its YAML files load.
 from types import MappingProxyType
 
 from engine.config.checks import (
+    absolute_path,
     bearer_token,
     disk_directories,
     hide_credentials,
     http_url,
+    lookup_urls,
     one_line,
     remote_url,
 )
@@ -22,7 +24,9 @@ from engine.config.setting import (
     integers,
     number,
     optional_choice,
+    optional_integer,
     optional_integers,
+    optional_number,
     optional_object,
     optional_text,
     optional_texts,
@@ -34,6 +38,7 @@ BACKENDS = ("LocalCPUBackend", "LocalDiskBackend", "RemoteBackend")
 """Names of the storage backends, in the order in which they are read."""
 _MAX_WORLD_SIZE = 4_096
 _Fixed = FixedBecause
+_Recreate = Applies.ON_LOOKUP_RECREATE
 
 
 class Settings:
@@ -137,6 +142,87 @@ class Settings:
     )
     min_retrieve_tokens = integer(
         0, "Shorter cached prefixes are recomputed, not retrieved.", 0, 1 << 40, Applies.NOW
+    )
+    pin_timeout_sec = number(
+        300.0,
+        "Seconds after which chunks that a lookup promised to a request may be evicted, if the "
+        "request has not retrieved them.",
+        0.1,
+        86_400.0,
+        Applies.NOW,
+    )
+    pin_check_interval_sec = number(
+        30.0, "Seconds between two looks for such chunks.", 0.05, 3_600.0, Applies.NOW
+    )
+    enable_async_loading = boolean(
+        False,
+        "Whether a lookup starts to load chunks from slower tiers, and is answered when they are "
+        "in memory.",
+        _Recreate,
+    )
+    enable_scheduler_bypass_lookup = boolean(
+        False,
+        "Whether the scheduler looks chunks up without asking the workers: in the engines of its "
+        "own process, else in the remote store.",
+        _Recreate,
+    )
+    hit_miss_ratio = optional_number(
+        "Largest part of a prompt that a lookup reports as cached, in whole chunks; null means "
+        "all of it.",
+        0.0,
+        1.0,
+        _Recreate,
+    )
+    lookup_timeout_ms = integer(
+        3_000,
+        "Milliseconds that a lookup waits for the workers; then nothing counts as cached.",
+        1,
+        3_600_000,
+        Applies.NOW,
+    )
+    lookup_server_worker_ids = optional_integers(
+        "Workers that are asked by a lookup; null or none means all of them, with MLA worker 0.",
+        0,
+        _MAX_WORLD_SIZE - 1,
+        _Recreate,
+    )
+    lookup_server_urls = optional_texts(
+        "Where the workers' lookup servers listen, one for each worker in order of its id: "
+        "tcp://10.0.0.5:7100, or ipc:// and a path. null means sockets in a directory of this "
+        "machine that only the own user can enter.",
+        _Fixed.LISTENING,
+        lookup_urls,
+    )
+    enable_chunk_statistics = boolean(
+        False, "Whether the chunks of looked-up prompts can be counted.", _Recreate
+    )
+    chunk_statistics_auto_start_statistics = boolean(
+        False, "Whether counting begins as soon as it can.", _Recreate
+    )
+    chunk_statistics_auto_exit_timeout_hours = number(
+        0.0, "Hours after which counting stops; 0 means never.", 0.0, 1e6, Applies.NOW
+    )
+    chunk_statistics_auto_exit_target_unique_chunks = optional_integer(
+        "Unique chunks at which counting stops; null means never.", 1, 1 << 40, Applies.NOW
+    )
+    chunk_statistics_strategy = choice(
+        "memory_bloom_filter",
+        "How unique chunks are told: memory_bloom_filter in fixed memory, nearly; file_hash in a "
+        "file, exactly.",
+        ("memory_bloom_filter", "file_hash"),
+        _Recreate,
+    )
+    chunk_statistics_bloom_capacity = integer(
+        10_000_000,
+        "Unique chunks up to which memory_bloom_filter is true to 1 %.",
+        1_000,
+        1_000_000_000,
+        _Recreate,
+    )
+    chunk_statistics_directory = optional_text(
+        "Directory for the file of file_hash; null means a temporary one.",
+        _Fixed.OPENED,
+        absolute_path,
     )
     lmcache_instance_id = text(
         "lmcache_default_instance",

@@ -58,7 +58,7 @@ def build_storage(
         if config.local_disk is not None:
             slow.append(_local_disk(config, layout, queue_chunks))
         if config.remote_url is not None:
-            slow.append(_remote(config, layout, queue_chunks))
+            slow.append(build_remote(config, layout, queue_chunks))
     except ConfigError:
         for backend in slow:
             backend.close()
@@ -137,7 +137,9 @@ def _local_disk(config: EngineConfig, layout: ChunkLayout, queue_chunks: int) ->
         raise ConfigError(f"'local_disk' cannot be used: {error}") from error
 
 
-def _remote(config: EngineConfig, layout: ChunkLayout, queue_chunks: int) -> RemoteBackend:
+def build_remote(config: EngineConfig, layout: ChunkLayout, queue_chunks: int) -> RemoteBackend:
+    """The remote tier that `remote_url` names, for chunks of that layout. Raises
+    ConfigError naming the key."""
     url = config.remote_url or ""
 
     def timeout_s() -> float:

@@ -69,6 +69,11 @@ class LocalCPUBackend:
         """Tokens of the longest chunk that a memory slot holds."""
         return self._pool.slot_bytes // self._spec.bytes_per_token
 
+    @property
+    def most_chunks(self) -> int:
+        """Chunks that memory has room for."""
+        return self._pool.num_slots
+
     def usage(self) -> BackendUsage:
         with self._lock:
             return BackendUsage(self._pool.capacity_bytes, self._pool.used_bytes, len(self._chunks))

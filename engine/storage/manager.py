@@ -11,8 +11,10 @@ import torch
 
 from engine.storage.backend import Lease, SlowBackend, TierState
 from engine.storage.chunk import BackendUsage, Refusal
+from engine.storage.holds import Holds
 from engine.storage.local_cpu import LocalCPUBackend
 from engine.storage.prefix import find_prefix
+from engine.storage.promising import Promise
 from engine.storage.read_ahead import ReadAhead
 from engine.storage.retrieving import Retrieval
 from engine.storage.staging import StagingArea
@@ -35,6 +37,10 @@ class StorageSettings(Protocol):
     def store_location(self) -> str | None: ...
     @property
     def blocking_timeout_secs(self) -> float: ...
+    @property
+    def pin_timeout_sec(self) -> float: ...
+    @property
+    def pin_check_interval_sec(self) -> float: ...
 
 
 class UnknownBackend(ValueError):
@@ -68,7 +74,14 @@ class StorageManager:
         self.slow = tuple(slow)
         backends: list[LocalCPUBackend | SlowBackend] = [local_cpu, *slow]
         self.backends = MappingProxyType({backend.name: backend for backend in backends})
+        self.holds = Holds(
+            local_cpu,
+            most_chunks=local_cpu.most_chunks // 2,
+            timeout_s=lambda: settings.pin_timeout_sec,
+            interval_s=lambda: settings.pin_check_interval_sec,
+        )
         self._settings = settings
+        self._nowhere = StagingArea.without_memory(staging.spec)
         self._frozen = False
         self._bypassed: set[str] = set()
         self._epoch = 0
@@ -139,6 +152,46 @@ class StorageManager:
             present = self.local_cpu.contains(keys)
         slow = [backend for backend in self.slow if backend in readable]
         return len(find_prefix(keys, present, slow).sources)
+
+    def promise(self, request_id: str, keys: Sequence[ChunkKey]) -> int:
+        """As count_prefix; the chunks in memory stay there until the request retrieves
+        them, or until `let_go` or a timeout."""
+        promise = Promise(self.local_cpu, self._readable(), keys)
+        promise.keep(request_id, self.holds, promise.num_chunks)
+        return promise.num_chunks
+
+    def load_and_promise(
+        self,
+        request_id: str,
+        keys: Sequence[ChunkKey],
+        sizes: Sequence[int],
+        go_on: Callable[[], bool],
+    ) -> int:
+        """As promise, but chunks of slower tiers are brought into memory first, while
+        `go_on()` and as far as there is room. One that turns out to be unreadable
+        ends the prefix."""
+        readable = self._readable()
+        promise = Promise(self.local_cpu, readable, keys)
+        if self.local_cpu not in readable:
+            return promise.num_chunks
+        ahead = ReadAhead(
+            self.local_cpu,
+            self._nowhere,
+            self.local_cpu.prepare_store,
+            self._loaders,
+            patience_s=0.0,
+        )
+        try:
+            room = self.holds.room
+            num_chunks = promise.load(sizes, ahead, lambda: promise.num_pinned < room and go_on())
+            promise.keep(request_id, self.holds, num_chunks)
+        finally:
+            promise.drop()
+        return num_chunks
+
+    def let_go(self, request_id: str) -> None:
+        """What was promised to the request may go."""
+        self.holds.release(request_id)
 
     def freeze(self) -> None:
         """Freeze every backend; from the return of this call on none changes, except
@@ -223,6 +276,7 @@ class StorageManager:
         flight end on their own."""
         for backend in self.slow:
             backend.close()
+        self.holds.close()
         self.local_cpu.disable_hot_cache()
 
     def _hand_over(self, epoch: int, backend: SlowBackend, lease: Lease) -> bool:

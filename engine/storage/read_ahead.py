@@ -24,6 +24,10 @@ class ChunkUnreadable(Exception):
     """A chunk that was there cannot be read, or there is no memory to read it into."""
 
 
+class NoMemoryToRead(ChunkUnreadable):
+    """There is no memory to read the chunk into."""
+
+
 @dataclass
 class _Batch:
     """Consecutive chunks of one tier, from position `first`; `loaded` gives how many
@@ -82,7 +86,7 @@ class ReadAhead:
         if position in self._arrived:
             return self._arrived.pop(position)
         if not self._batches:
-            raise ChunkUnreadable("There is no memory to read it into.")
+            raise NoMemoryToRead("There is no memory to read it into.")
         batch = self._batches[0]
         if batch.taken == batch.loaded.result():
             raise ChunkUnreadable("The tier does not give it.")

@@ -37,8 +37,13 @@ class StagingArea:
 
     def __init__(self, pool: MemoryPool, spec: KVCacheSpec) -> None:
         self._pool = pool
-        self._spec = spec
+        self.spec = spec
         self._freed = threading.Condition()
+
+    @classmethod
+    def without_memory(cls, spec: KVCacheSpec) -> "StagingArea":
+        """An area that never has room."""
+        return cls(MemoryPool(torch.empty(0, dtype=torch.uint8), spec.bytes_per_token, 0), spec)
 
     @property
     def capacity_bytes(self) -> int:
@@ -57,7 +62,7 @@ class StagingArea:
                 if not self._freed.wait(max(0.0, deadline - time.monotonic())):
                     raise NoStagingMemory("All staging memory is in use.")
             slot = self._pool.allocate()
-        chunk = self._spec.chunk_view(self._pool.memory(slot), num_tokens)
+        chunk = self.spec.chunk_view(self._pool.memory(slot), num_tokens)
         return StagedChunk(key, num_tokens, chunk, slot)
 
     def retain(self, staged: StagedChunk) -> None:

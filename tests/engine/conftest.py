@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.cache import CacheEngine, spec_of
+from engine.cache import CacheEngine
 from engine.config import EngineConfig
+from engine.device.configured import spec_of
 from engine.metadata import worker_metadata
 from engine.storage import slot_stride
 
