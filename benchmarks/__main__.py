@@ -3,7 +3,17 @@
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks import change, checksum, disk, hashing, lookup, read, responsiveness, transfer
+from benchmarks import (
+    change,
+    checksum,
+    disk,
+    hashing,
+    lookup,
+    read,
+    responsiveness,
+    scheduler_lookup,
+    transfer,
+)
 from benchmarks.report import Result
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
@@ -14,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "transfer": transfer.measure,
     "disk": disk.measure,
     "lookup": lookup.measure,
+    "scheduler_lookup": scheduler_lookup.measure,
     "responsiveness": responsiveness.measure,
 }
 

@@ -1,5 +1,27 @@
 """How much of a prompt is cached: the scheduler asks, its workers answer."""
 
 from engine.lookup.client import PENDING, LookupClient, Pending, Prompt
+from engine.lookup.errors import LookupUnavailable
+from engine.lookup.index import ChunkIndex, LocalWorkers
+from engine.lookup.managing import (
+    Lookup,
+    LookupClients,
+    LookupServers,
+    Replacement,
+    StatisticsUnavailable,
+)
 
-__all__ = ["PENDING", "LookupClient", "Pending", "Prompt"]
+__all__ = [
+    "PENDING",
+    "ChunkIndex",
+    "LocalWorkers",
+    "Lookup",
+    "LookupClient",
+    "LookupClients",
+    "LookupServers",
+    "LookupUnavailable",
+    "Pending",
+    "Prompt",
+    "Replacement",
+    "StatisticsUnavailable",
+]

@@ -87,10 +87,12 @@ class _Worker:
         self.down_since = time.monotonic()
 
     def send(self, encoded: bytes) -> None:
-        # What cannot be sent now is sent when the connection is there, as long as
-        # somebody waits for it.
-        with suppress(zmq.Again):
-            self.socket.send(encoded, zmq.NOBLOCK)
+        # To a worker that is not there a question is sent when the connection is, as
+        # long as somebody waits for it. (ZMQ_IMMEDIATE would do as much, but drops
+        # answers that came in just before a connection ends.)
+        if self.is_up:
+            with suppress(zmq.Again):
+                self.socket.send(encoded, zmq.NOBLOCK)
 
     def is_gone(self, now: float) -> bool:
         return not self.is_up and now - self.down_since > _GRACE_S
@@ -147,9 +149,6 @@ class Channel:
     def _connect(self, rank: int, address: str, security: Security) -> _Worker:
         socket = self._context.socket(zmq.DEALER)
         socket.linger = 0
-        # Only a connection that stands takes messages: one that was queued for a
-        # server that comes back later would ask on behalf of nobody.
-        socket.immediate = True
         socket.sndhwm = _QUEUED_MESSAGES
         socket.reconnect_ivl = _RECONNECT_MS
         socket.reconnect_ivl_max = _RECONNECT_MOST_MS

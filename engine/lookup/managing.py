@@ -144,10 +144,14 @@ class LookupClients:
                 root_hash(self._metadata.model_name, self._metadata.chunk_size),
                 self._local,
                 self._tally,
-                self._statistics.current,
+                self._statistics.fitting,
             )
-            if plan.counts_chunks and not self._counts_chunks:
-                self._statistics.begin()
+            if (
+                plan.counts_chunks
+                and not self._counts_chunks
+                and self._config.chunk_statistics_auto_start_statistics
+            ):
+                self._statistics.present().start()
             self._counts_chunks = plan.counts_chunks
             return Replacement(self._replace(_Shared(made)), made.describe())
 
@@ -169,7 +173,7 @@ class LookupClients:
         with self._managing:
             if not self._counts_chunks:
                 raise StatisticsUnavailable
-            return self._statistics.current()
+            return self._statistics.present()
 
     def counters(self) -> dict[str, float]:
         """What lookups did since the start."""

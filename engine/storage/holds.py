@@ -9,6 +9,9 @@ from typing import NamedTuple
 from engine.storage.chunk import StoredChunk
 from engine.storage.local_cpu import LocalCPUBackend
 
+_LONGEST_WAIT_S = 1.0
+"""A shorter interval that is set meanwhile must not wait for the end of a long one."""
+
 
 class HoldsUsage(NamedTuple):
     """`requests` and `chunks` are held now. `expired` requests did not come for their
@@ -122,10 +125,15 @@ class Holds:
             self._watch.start()
 
     def _run(self) -> None:
+        looked = self._clock()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed, self._interval_s())
+                self._changed.wait_for(
+                    lambda: self._closed, min(self._interval_s(), _LONGEST_WAIT_S)
+                )
                 if self._closed or not self._holds:
                     self._watch = None
                     return
-            self.release_expired()
+            if self._clock() - looked >= self._interval_s():
+                self.release_expired()
+                looked = self._clock()
