@@ -63,6 +63,10 @@ class BloomFilterCounter:
     about a quarter of p, since the filter was emptier before; beyond, it grows. Once
     p is above a half, too few are counted to say how many are missed, and p itself is
     given, which is larger.
+
+    **Why it is written here.** rbloom, a compiled filter, is called for one hash at a
+    time, with Python's global lock held: 0.2 ms (old ones) to 0.4 ms (new ones) for
+    1,000 hashes, where this takes 0.04 to 0.07 ms, most of it without the lock.
     """
 
     strategy: Final = BLOOM_FILTER

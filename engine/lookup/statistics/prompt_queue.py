@@ -29,6 +29,11 @@ class PromptQueue:
         return self._chunks
 
     @property
+    def is_half_full(self) -> bool:
+        prompts, chunks = len(self._prompts), self._chunks
+        return 2 * prompts >= self._max_prompts or 2 * chunks >= self._max_chunks
+
+    @property
     def memory_bytes(self) -> int:
         """About as much memory is taken."""
         return self._chunks * _BYTES_A_CHUNK
