@@ -17,6 +17,7 @@ from engine.config import ConfigError, EngineConfig
 from engine.contract import SlotRun, TokenRange, compress_slots, count_slots
 from engine.device import PagedKVCache, split_runs
 from engine.device.configured import device_of, spec_of
+from engine.device.kv_cache import KVCache
 from engine.lookup import Prompt
 from engine.metadata import EngineMetadata
 from engine.storage import BackendUsage, ChunkLayout, Count, Refusal, StorageManager
@@ -91,7 +92,7 @@ class CacheEngine:
         self,
         config: EngineConfig,
         metadata: EngineMetadata,
-        kv_cache: PagedKVCache,
+        kv_cache: KVCache,
         storage: StorageManager,
     ) -> None:
         self.config = config
@@ -108,11 +109,21 @@ class CacheEngine:
     @classmethod
     def build(cls, config: EngineConfig, metadata: EngineMetadata) -> "CacheEngine":
         """A cache engine with a paged KV cache and storage of its own, as the
-        configuration says. Raises ConfigError naming the key."""
+        configuration says. The cache is full of random numbers that depend on the
+        worker, so that checksums tell something. Raises ConfigError naming the key."""
         try:
             kv_cache = PagedKVCache(spec_of(config), device_of(config))
         except (RuntimeError, MemoryError) as error:
             raise _no_memory(error) from error
+        kv_cache.fill_random(seed=metadata.worker_id or 0)
+        return cls.over(kv_cache, config, metadata)
+
+    @classmethod
+    def over(
+        cls, kv_cache: KVCache, config: EngineConfig, metadata: EngineMetadata
+    ) -> "CacheEngine":
+        """A cache engine with storage as the configuration says, over a paged KV cache
+        that is there. Raises ConfigError naming the key."""
         layout = ChunkLayout(namespace(metadata), kv_cache.spec)
         storage = build_storage(config, layout, kv_cache.device)
         return cls(config, metadata, kv_cache, storage)
@@ -166,6 +177,62 @@ class CacheEngine:
         self._log_slots("retrieve", request_id, array.size, runs)
         return RetrieveResult(array.size, num_retrieved)
 
+    def store_chunks(
+        self, hashes: Sequence[bytes], runs: Sequence[SlotRun], request_id: str
+    ) -> StoreResult:
+        """As store, for whole chunks whose hashes are known: the KV of chunk i lies at
+        the i-th chunk_size slots of `runs`. Raises SlotCountMismatch and
+        SlotOutOfBounds before anything moves."""
+        num_tokens = len(hashes) * self._chunk_size
+        self._check_runs(num_tokens, runs)
+        started = time.perf_counter()
+        num_stored = self._store_keys(self._as_keys(hashes), runs)
+        self._count(
+            store_requests=1,
+            offered_tokens=num_tokens,
+            stored_tokens=num_stored,
+            store_seconds=time.perf_counter() - started,
+        )
+        self._log_slots("store", request_id, num_tokens, runs)
+        return StoreResult(num_tokens, num_stored)
+
+    def retrieve_chunks(
+        self, hashes: Sequence[bytes], offset: int, runs: Sequence[SlotRun], request_id: str
+    ) -> RetrieveResult:
+        """Copy the KV of some tokens of whole chunks to the slots of `runs`: as many
+        tokens as there are slots, from the one `offset` tokens after the start of the
+        first chunk on. What is retrieved ends before the first chunk that is not
+        stored. Raises SlotCountMismatch if the tokens reach beyond the chunks, and
+        SlotOutOfBounds, before anything moves."""
+        num_tokens = count_slots(runs)
+        if offset < 0 or offset + num_tokens > len(hashes) * self._chunk_size:
+            raise SlotCountMismatch(len(hashes) * self._chunk_size - offset, num_tokens)
+        self.kv_cache.check_slots(runs)
+        started = time.perf_counter()
+        parts = _parts_after(offset, runs, self._chunk_size)
+
+        def scatter(position: int, chunk: torch.Tensor) -> None:
+            skipped = offset if position == 0 else 0
+            wanted = chunk.narrow(-2, skipped, count_slots(parts[position]))
+            self.kv_cache.scatter(wanted, parts[position])
+
+        keys = self._as_keys(hashes)
+        try:
+            num_chunk_tokens = self.storage.retrieve(
+                keys, [self._chunk_size] * len(keys), 0, scatter
+            )
+        finally:
+            self.storage.let_go(request_id)
+        num_retrieved = min(max(0, num_chunk_tokens - offset), num_tokens)
+        self._count(
+            retrieve_requests=1,
+            requested_tokens=num_tokens,
+            retrieved_tokens=num_retrieved,
+            retrieve_seconds=time.perf_counter() - started,
+        )
+        self._log_slots("retrieve", request_id, num_tokens, runs)
+        return RetrieveResult(num_tokens, num_retrieved)
+
     def lookup(self, tokens: Tokens) -> int:
         """How many leading tokens are stored in a tier that is read; changes nothing."""
         array = as_token_array(tokens)
@@ -176,12 +243,12 @@ class CacheEngine:
         """How many leading chunks of the prompt are stored in a tier that is read. Those
         in memory stay there until the request retrieves them, is forgotten, or
         pin_timeout_sec have passed."""
-        return self.storage.promise(prompt.request_id, self._keys_of(prompt))
+        return self.storage.promise(prompt.request_id, self._as_keys(prompt.hashes))
 
     def load(self, prompt: Prompt, go_on: Callable[[], bool]) -> int:
         """As count, after chunks of slower tiers were brought into memory, as far as there
         is room and for as long as `go_on()`."""
-        keys = self._keys_of(prompt)
+        keys = self._as_keys(prompt.hashes)
         ends = [prompt.tokens_of(position + 1) for position in range(len(keys))]
         sizes = [end - position * prompt.chunk_size for position, end in enumerate(ends)]
         return self.storage.load_and_promise(prompt.request_id, keys, sizes, go_on)
@@ -306,10 +373,13 @@ class CacheEngine:
 
     def _check(self, tokens: Tokens, runs: Sequence[SlotRun]) -> TokenArray:
         array = as_token_array(tokens)
-        if count_slots(runs) != array.size:
-            raise SlotCountMismatch(array.size, count_slots(runs))
-        self.kv_cache.check_slots(runs)
+        self._check_runs(array.size, runs)
         return array
+
+    def _check_runs(self, num_tokens: int, runs: Sequence[SlotRun]) -> None:
+        if count_slots(runs) != num_tokens:
+            raise SlotCountMismatch(num_tokens, count_slots(runs))
+        self.kv_cache.check_slots(runs)
 
     def _mock(self, tokens: TokenRange) -> tuple[TokenArray, list[SlotRun]]:
         num_tokens = tokens.end - tokens.start
@@ -320,8 +390,8 @@ class CacheEngine:
             [SlotRun(0, num_tokens - 1)],
         )
 
-    def _keys_of(self, prompt: Prompt) -> list[ChunkKey]:
-        return [ChunkKey(self._layout.namespace, digest) for digest in prompt.hashes]
+    def _as_keys(self, hashes: Sequence[bytes]) -> list[ChunkKey]:
+        return [ChunkKey(self._layout.namespace, digest) for digest in hashes]
 
     def _storable_keys(self, tokens: TokenArray) -> list[ChunkKey]:
         if not self.config.save_unfull_chunk:
@@ -329,7 +399,9 @@ class CacheEngine:
         return self._keys.make(tokens)
 
     def _store(self, tokens: TokenArray, runs: Sequence[SlotRun]) -> int:
-        keys = self._storable_keys(tokens)
+        return self._store_keys(self._storable_keys(tokens), runs)
+
+    def _store_keys(self, keys: Sequence[ChunkKey], runs: Sequence[SlotRun]) -> int:
         parts = list(split_runs(runs, self._chunk_size))[: len(keys)]
 
         def gather(position: int, chunk: torch.Tensor) -> None:
@@ -368,6 +440,14 @@ class CacheEngine:
             "slots": compress_slots(runs),
         }
         logger.info(json.dumps(line))
+
+
+def _parts_after(offset: int, runs: Sequence[SlotRun], chunk_size: int) -> list[Sequence[SlotRun]]:
+    """The slots of each chunk in turn, where the first chunk lacks its first `offset`."""
+    # Slots that stand for what is skipped make the cut fall where chunks end.
+    skipped = [SlotRun(0, offset - 1)] if offset else []
+    first, *others = split_runs([*skipped, *runs], chunk_size)
+    return [first[len(skipped) :], *others]
 
 
 _COUNTERS = tuple(

@@ -61,5 +61,4 @@ def build_agent(config: EngineConfig, index: int, engine_id: str) -> Agent:
     worker_id = index - 1
     metadata = worker_metadata(config, worker_id, engine_id)
     cache = CacheEngine.build(config, metadata)
-    cache.kv_cache.fill_random(seed=worker_id)
     return Agent(config, metadata, cache)
