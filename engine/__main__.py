@@ -29,6 +29,11 @@ other users of this machine can read flags.
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "which agents": ("serve_scheduler", "worker_ids", "world_size", "lmcache_instance_id"),
     "HTTP API": ("internal_api_server_*", "agent_token"),
+    "lookup": (
+        *("enable_async_loading", "enable_scheduler_bypass_lookup", "hit_miss_ratio"),
+        *("lookup_*", "pin_*"),
+    ),
+    "chunk statistics": ("enable_chunk_statistics", "chunk_statistics_*"),
     "control plane": ("controlplane_url", "enrolment_token"),
     "KV cache of a worker": (
         *("model_name", "num_layers", "num_kv_heads", "head_size", "kv_dtype"),
@@ -66,7 +71,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     _favour_short_answers()
     run(listeners, _announce)
-    _close_caches(listeners)
+    for listener in listeners:
+        listener.agent.close()
     _leave_at_once_if_busy(listeners)
     return 0
 
@@ -133,13 +139,6 @@ def _favour_short_answers() -> None:
 def _announce(agent: Agent, url: str) -> None:
     sys.stdout.write(f"KVPlane agent {agent.name} listens on {url}\n")
     sys.stdout.flush()
-
-
-def _close_caches(listeners: Sequence[Listener]) -> None:
-    """Write what waits to be written: it is the next start's cache."""
-    for listener in listeners:
-        if listener.agent.cache is not None:
-            listener.agent.cache.close()
 
 
 def _leave_at_once_if_busy(listeners: Sequence[Listener]) -> None:

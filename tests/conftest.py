@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -39,6 +40,14 @@ def _no_connection_leaves_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     guarded("connect")
     guarded("connect_ex")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Lookup sockets of agents lie here, also those of processes that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+        yield
 
 
 @pytest.fixture(scope="session")

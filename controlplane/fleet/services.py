@@ -44,6 +44,28 @@ class AgentNotFound(ContractError):
         )
 
 
+class EngineNotFound(ContractError):
+    """No engine of that name has an agent."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            404,
+            "Engine not found",
+            f"No engine '{name[:128]}' is known; GET /api/v1/engines/ lists the names.",
+        )
+
+
+class AgentOfAnotherEngine(ContractError):
+    """An agent and an engine were named that do not belong together."""
+
+    def __init__(self, agent: str, engine: str) -> None:
+        super().__init__(
+            409,
+            "Agent of another engine",
+            f"Agent '{agent}' does not belong to the engine '{engine[:128]}'; name one of them.",
+        )
+
+
 class NoDefaultAgent(ContractError):
     """Not exactly one agent has what the path needs."""
 
@@ -53,7 +75,8 @@ class NoDefaultAgent(ContractError):
             409,
             "No default agent",
             f"{len(candidates)} agents have the {what} that this path needs; name one with "
-            "?agent=, the X-KVPlane-Agent header or /agents/<name>/."
+            "?agent=, the X-KVPlane-Agent header or /agents/<name>/, or its engine with ?engine= "
+            "or X-KVPlane-Engine."
             if candidates
             else f"No agent with the {what} that this path needs is registered; register one "
             "at /api/v1/agents/ or start one with an enrolment token.",
@@ -124,23 +147,57 @@ def find_agent(name: str) -> Agent:
     return agent
 
 
+def find_agent_of(engine: str, name: str) -> Agent:
+    """The agent of that name, which must belong to that engine. Raises AgentNotFound
+    and AgentOfAnotherEngine."""
+    agent = find_agent(name)
+    if not Agent.objects.filter(name=name, engine__name=engine).exists():
+        raise AgentOfAnotherEngine(name, engine)
+    return agent
+
+
 def agents_with(component: Component) -> list[Agent]:
     """Agents that have the component when all is well, by name; at most
     MAX_CANDIDATES of them."""
-    roles = [role.value for role in Role if component.held_by(role)]
+    return _with_component(component, "", [])
+
+
+def agents_of_engine_with(engine: str, component: Component) -> list[Agent]:
+    """As agents_with, of one engine. Raises EngineNotFound."""
+    agents = _with_component(
+        component,
+        "AND agent.engine_id = (SELECT id FROM fleet_engine WHERE name = %s)",
+        [engine],
+    )
+    if not agents and not Engine.objects.filter(name=engine).exists():
+        raise EngineNotFound(engine)
+    return agents
+
+
+def _with_component(component: Component, condition: str, values: list[str]) -> list[Agent]:
+    roles = [role.value for role in component.default_roles]
     places = ", ".join(["%s"] * len(roles))
     found = read_rows(
         _CALLABLE,
-        f"FROM fleet_agent agent WHERE role IN ({places}) ORDER BY name LIMIT %s",
-        [*roles, MAX_CANDIDATES],
+        f"FROM fleet_agent agent WHERE role IN ({places}) {condition} ORDER BY name LIMIT %s",
+        [*roles, *values, MAX_CANDIDATES],
     )
     return [agent for (agent,) in found]
+
+
+def default_agent_of(engine: str, component: Component) -> Agent:
+    """The only agent of that engine that has the component. Raises EngineNotFound and
+    NoDefaultAgent."""
+    return _the_only(agents_of_engine_with(engine, component), component)
 
 
 def default_agent(component: Component) -> Agent:
     """The only agent that has the component, in one query. Raises
     NoDefaultAgent, with the candidates' names, if it is not exactly one."""
-    agents = agents_with(component)
+    return _the_only(agents_with(component), component)
+
+
+def _the_only(agents: list[Agent], component: Component) -> Agent:
     if len(agents) != 1:
         raise NoDefaultAgent(component, [agent.name for agent in agents])
     return agents[0]

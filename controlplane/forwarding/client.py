@@ -86,7 +86,7 @@ class AgentClient:
         except (Lost, TooLong) as error:
             raise BadAgentAnswer(agent.name, str(error), _state_after(endpoint)) from error
         duration_ms = (time.perf_counter() - started) * 1000
-        return dialects.read_answer(dialect, endpoint, query, agent.name, raw, duration_ms)
+        return dialects.read_answer(dialect, endpoint, query, agent, raw, duration_ms)
 
     def send_all(
         self,

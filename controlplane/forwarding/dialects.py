@@ -11,14 +11,23 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 from controlplane.audit.redaction import redact
-from controlplane.fleet.models import Dialect
+from controlplane.fleet.models import Agent, Dialect
 from controlplane.forwarding.answers import AgentAnswer, BadAgentAnswer, NotCallable, StateAfter
 from controlplane.forwarding.transport import RawAnswer
 from engine.contract import Endpoint, Origin, parse_query, read_parameters
 
 _JSON = "application/json"
+
+
+class _Asked(NamedTuple):
+    """The call that was made."""
+
+    endpoint: Endpoint
+    query: str
+    agent: Agent
 
 
 @dataclass(frozen=True)
@@ -33,8 +42,10 @@ def check_supported(dialect: Dialect, endpoint: Endpoint, query: str, agent: str
         return
     if endpoint.origin is Origin.KVPLANE:
         raise _not_supported(f"{endpoint.method} {endpoint.path}", agent)
-    if read_parameters(endpoint, parse_query(query.encode())).get("atomic"):
-        raise _not_supported("'atomic'", agent)
+    values = read_parameters(endpoint, parse_query(query.encode()))
+    for parameter in endpoint.parameters:
+        if parameter.origin is Origin.KVPLANE and values.get(parameter.name):
+            raise _not_supported(f"'{parameter.name}' of {endpoint.path}", agent)
 
 
 def _not_supported(what: str, agent: str) -> NotCallable:
@@ -51,24 +62,25 @@ def read_answer(
     dialect: Dialect,
     endpoint: Endpoint,
     query: str,
-    agent: str,
+    agent: Agent,
     raw: RawAnswer,
     duration_ms: float,
 ) -> AgentAnswer:
     """The answer as the contract has it. Raises BadAgentAnswer."""
+    name = agent.name
     state = StateAfter.UNCHANGED if endpoint.action is None else StateAfter.UNKNOWN
     if raw.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        raise BadAgentAnswer(agent, "it does not accept the registered token", StateAfter.UNCHANGED)
+        raise BadAgentAnswer(name, "it does not accept the registered token", StateAfter.UNCHANGED)
     if not (raw.status == HTTPStatus.OK or 400 <= raw.status <= 599):
-        raise BadAgentAnswer(agent, f"it answered with status {raw.status}", state)
+        raise BadAgentAnswer(name, f"it answered with status {raw.status}", state)
     if dialect is Dialect.LMCACHE:
-        return _read_lmcache(endpoint, query, agent, raw, duration_ms, state)
+        return _read_lmcache(_Asked(endpoint, query, agent), raw, duration_ms, state)
     media_type = endpoint.media_type if raw.status == HTTPStatus.OK else _JSON
     if raw.media_type != media_type:
         raise BadAgentAnswer(
-            agent, f"its media type is '{raw.media_type[:80]}', not '{media_type}'", state
+            name, f"its media type is '{raw.media_type[:80]}', not '{media_type}'", state
         )
-    document = _decode(raw, media_type, agent, state)
+    document = _decode(raw, media_type, name, state)
     return AgentAnswer(raw.status, media_type, raw.body, duration_ms, document)
 
 
@@ -85,13 +97,9 @@ def _refuse(constant: str) -> object:
 
 
 def _read_lmcache(
-    endpoint: Endpoint,
-    query: str,
-    agent: str,
-    raw: RawAnswer,
-    duration_ms: float,
-    state: StateAfter,
+    asked: _Asked, raw: RawAnswer, duration_ms: float, state: StateAfter
 ) -> AgentAnswer:
+    endpoint, agent = asked.endpoint, asked.agent.name
     if endpoint.media_type == "text/plain" and raw.status == HTTPStatus.OK:
         text = _decode(raw, "text/plain", agent, state)
         bare = str(text).strip().strip('"')
@@ -99,7 +107,7 @@ def _read_lmcache(
     read = _Read(raw.status, _decode(raw, _JSON, agent, state))
     adapt = _ADAPTERS.get((endpoint.method, endpoint.path))
     if adapt is not None:
-        read = adapt(endpoint, query, read)
+        read = adapt(asked, read)
     if endpoint.path == "/conf":
         read = _Read(read.status, redact(read.document))
     if read.status >= 400 and not _is_contract_error(read.document):
@@ -119,14 +127,14 @@ def _as_contract_error(read: _Read) -> tuple[int, object]:
     return status, {"error": HTTPStatus(status).phrase.capitalize(), "message": message}
 
 
-def _partial_update(endpoint: Endpoint, query: str, read: _Read) -> _Read:
+def _partial_update(asked: _Asked, read: _Read) -> _Read:
     document = read.document
     failed = isinstance(document, dict) and bool(document.get("errors"))
     return _Read(400, document) if read.status == HTTPStatus.OK and failed else read
 
 
-def _unknown_names(endpoint: Endpoint, query: str, read: _Read) -> _Read:
-    names = read_parameters(endpoint, parse_query(query.encode())).get("names")
+def _unknown_names(asked: _Asked, read: _Read) -> _Read:
+    names = read_parameters(asked.endpoint, parse_query(asked.query.encode())).get("names")
     if read.status != HTTPStatus.OK or not isinstance(read.document, dict):
         return read
     if not isinstance(names, list):
@@ -134,28 +142,36 @@ def _unknown_names(endpoint: Endpoint, query: str, read: _Read) -> _Read:
     missing = [name for name in names if name not in read.document]
     if not missing:
         return _Read(200, {name: read.document[name] for name in names})
-    what = "config" if endpoint.path == "/conf" else "metadata"
+    what = "config" if asked.endpoint.path == "/conf" else "metadata"
     return _Read(
         400,
         {"error": f"Unknown {what}", "message": f"The agent has no {what} '{missing[0]}'."},
     )
 
 
-def _missing_vllm(endpoint: Endpoint, query: str, read: _Read) -> _Read:
+def _missing_vllm(asked: _Asked, read: _Read) -> _Read:
     if read.status != HTTPStatus.INTERNAL_SERVER_ERROR:
         return read
     return _Read(
         503,
         {
-            "error": f"{endpoint.path} API is unavailable",
+            "error": f"{asked.endpoint.path} API is unavailable",
             "message": "The agent's process has no vLLM.",
         },
     )
 
 
-_ADAPTERS: dict[tuple[str, str], Callable[[Endpoint, str, _Read], _Read]] = {
+def _missing_role(asked: _Asked, read: _Read) -> _Read:
+    document = read.document
+    if read.status != HTTPStatus.OK or not isinstance(document, dict) or "role" in document:
+        return read
+    return _Read(read.status, {**document, "role": asked.agent.role})
+
+
+_ADAPTERS: dict[tuple[str, str], Callable[[_Asked, _Read], _Read]] = {
     ("POST", "/conf"): _partial_update,
     ("GET", "/conf"): _unknown_names,
     ("GET", "/meta"): _unknown_names,
     ("GET", "/inference_version"): _missing_vllm,
+    ("GET", "/lookup/info"): _missing_role,
 }

@@ -21,7 +21,7 @@ from controlplane.inference.browsing import BrowsableCallRenderer, browsable_dat
 from controlplane.inference.negotiation import PassThroughNegotiation
 from controlplane.inference.reason import reason_of
 from controlplane.inference.schema import EndpointSchema
-from controlplane.inference.targets import AGENT_PARAMETER, choose_agent
+from controlplane.inference.targets import TARGET_PARAMETERS, choose_agent
 from controlplane.middleware import request_id_of
 from controlplane.operations.services import perform
 from engine import contract
@@ -68,9 +68,10 @@ class ForwardedViewSet(ViewSet):
         endpoint = self.endpoints.get(str(request.method).lower())
         if endpoint is None or endpoint.action is None:
             return UserRole.VIEWER
-        if endpoint.reads_without is not None and endpoint.reads_without not in _query(request):
-            return UserRole.VIEWER
-        return UserRole.OPERATOR
+        if endpoint.reads_without is None and endpoint.reads_with is None:
+            return UserRole.OPERATOR
+        values = contract.read_parameters(endpoint, _query(request))
+        return UserRole.OPERATOR if endpoint.changes(values) else UserRole.VIEWER
 
     def forward(self, request: Request, endpoint: Endpoint, agent_name: str) -> HttpResponseBase:
         query = _query(request)
@@ -78,7 +79,8 @@ class ForwardedViewSet(ViewSet):
         body = _read_body(request, endpoint)
         agent = choose_agent(request, agent_name, endpoint.component)
         passed_on = urlencode(
-            {name: given for name, given in query.items() if name != AGENT_PARAMETER}, doseq=True
+            {name: given for name, given in query.items() if name not in TARGET_PARAMETERS},
+            doseq=True,
         )
         if not endpoint.changes(values):
             answer = send(

@@ -6,6 +6,7 @@ from typing import Any
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
+from controlplane.inference.targets import AGENT_PARAMETER, ENGINE_PARAMETER
 from engine.contract import Endpoint, Kind, Parameter
 from engine.contract.schemas import ERROR
 
@@ -59,14 +60,21 @@ class EndpointSchema(AutoSchema):
                 )
             )
         else:
-            parameters.append(
+            parameters += [
                 OpenApiParameter(
-                    "agent",
+                    AGENT_PARAMETER,
                     str,
                     description="The agent to ask; else the header X-KVPlane-Agent, else the "
-                    "only agent that has the component.",
-                )
-            )
+                    "only agent that has the component. For lookups and chunk statistics "
+                    "that is the scheduler.",
+                ),
+                OpenApiParameter(
+                    ENGINE_PARAMETER,
+                    str,
+                    description="The engine whose agents come into question; else the header "
+                    "X-KVPlane-Engine, else all of them.",
+                ),
+            ]
         if endpoint.action is not None:
             parameters.append(
                 OpenApiParameter(

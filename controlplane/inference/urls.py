@@ -13,10 +13,12 @@ from controlplane.inference.forwarded import ForwardedViewSet
 from controlplane.inference.viewsets.agent import AgentViewSet
 from controlplane.inference.viewsets.bypass import BypassViewSet
 from controlplane.inference.viewsets.cache import CacheViewSet
+from controlplane.inference.viewsets.chunk_statistics import ChunkStatisticsViewSet
 from controlplane.inference.viewsets.conf import ConfViewSet
 from controlplane.inference.viewsets.freeze import FreezeViewSet
 from controlplane.inference.viewsets.hot_cache import HotCacheViewSet
 from controlplane.inference.viewsets.info import InfoViewSet
+from controlplane.inference.viewsets.lookup import LookupViewSet
 from controlplane.inference.viewsets.meta import MetaViewSet
 from controlplane.inference.viewsets.version import VersionViewSet
 from engine.contract import CATALOGUE, Endpoint, Group
@@ -32,6 +34,8 @@ _VIEWSETS: dict[Group, type[ForwardedViewSet]] = {
     Group.FREEZE: FreezeViewSet,
     Group.HOT_CACHE: HotCacheViewSet,
     Group.BYPASS: BypassViewSet,
+    Group.LOOKUP: LookupViewSet,
+    Group.CHUNK_STATISTICS: ChunkStatisticsViewSet,
     Group.AGENT: AgentViewSet,
 }
 

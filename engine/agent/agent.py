@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from engine.agent.workers import Workers
 from engine.cache import CacheEngine
 from engine.config import EngineConfig
+from engine.lookup import Lookup
 from engine.metadata import EngineMetadata
 
 
@@ -19,7 +20,8 @@ def _new_boot_id() -> str:
 class Agent:
     """One role of one engine in this process, and what it serves.
 
-    `cache` is None on a scheduler, which holds no KV cache. `boot_id` differs
+    `cache` is None on a scheduler, which holds no KV cache; `lookup` are a scheduler's
+    clients or a worker's servers. `boot_id` differs
     after every start, which is how a control plane sees a restart;
     `started_at` is Unix time in seconds. `vllm_config` is what `/inference_info`
     shows of vLLM's configuration, None without vLLM in the process.
@@ -28,10 +30,18 @@ class Agent:
     config: EngineConfig
     metadata: EngineMetadata
     cache: CacheEngine | None
+    lookup: Lookup
     boot_id: str = field(default_factory=_new_boot_id)
     started_at: float = field(default_factory=time.time)
     vllm_config: Mapping[str, object] | None = None
     workers: Workers = field(default_factory=Workers)
+
+    def close(self) -> None:
+        """Let go of lookups and cache. What waits to be written is written, as far as
+        that takes no more than seconds: it is the next start's cache."""
+        self.lookup.shut_down()
+        if self.cache is not None:
+            self.cache.close()
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from engine.agent.agent import Agent
 from engine.agent.call import cache_engine
 from engine.agent.vllm import vllm_version
 from engine.contract import Component, Endpoint, Unavailable
+from engine.lookup import LookupClients
 
 LOCAL_CPU_BACKEND = "LocalCPUBackend"
 
@@ -19,6 +20,17 @@ def require(agent: Agent, endpoint: Endpoint) -> None:
 def has_local_cpu_backend(agent: Agent) -> bool:
     """Whether the agent keeps chunks in CPU memory."""
     return agent.cache is not None and LOCAL_CPU_BACKEND in agent.cache.backends
+
+
+def lookup_clients(agent: Agent, endpoint: Endpoint) -> LookupClients:
+    """The scheduler's lookup clients. Raises Unavailable on a worker."""
+    if not isinstance(agent.lookup, LookupClients):
+        raise Unavailable(
+            endpoint.path,
+            f"This {agent.metadata.role} has no lookup client; ask the scheduler of "
+            f"'{agent.metadata.instance_id}'.",
+        )
+    return agent.lookup
 
 
 def _nothing(agent: Agent, endpoint: Endpoint) -> None:
@@ -37,6 +49,10 @@ def _local_cpu_backend(agent: Agent, endpoint: Endpoint) -> None:
         )
 
 
+def _lookup_client(agent: Agent, endpoint: Endpoint) -> None:
+    lookup_clients(agent, endpoint)
+
+
 def _vllm(agent: Agent, endpoint: Endpoint) -> None:
     if vllm_version() is None:
         raise Unavailable(
@@ -48,5 +64,7 @@ _CHECKS: dict[Component, Callable[[Agent, Endpoint], None]] = {
     Component.PROCESS: _nothing,
     Component.CACHE_ENGINE: _cache_engine,
     Component.LOCAL_CPU_BACKEND: _local_cpu_backend,
+    Component.LOOKUP: _nothing,
+    Component.LOOKUP_CLIENT: _lookup_client,
     Component.VLLM: _vllm,
 }

@@ -23,6 +23,8 @@ from engine.agent.own_endpoints import METRICS
 from engine.agent.workers import Work
 from engine.cache import CacheEngine
 from engine.contract.version import version
+from engine.lookup import Lookup, LookupClients, StatisticsUnavailable
+from engine.lookup.tally import Event
 from engine.storage import BreakerState, Count, TallySnapshot
 
 _BACKEND = ["backend"]
@@ -50,6 +52,19 @@ _OF_ENGINE = {
     "requested_tokens": "Tokens that retrieves asked for: the denominator of retrieved tokens.",
     "retrieved_tokens": "Tokens whose KV was restored.",
     "retrieve_seconds": "Seconds that retrieves took.",
+}
+_OF_LOOKUPS: dict[Event, str] = {
+    Event.LOOKUPS: "Lookups that were answered.",
+    Event.TOKENS: "Tokens of those lookups: the denominator of hit tokens.",
+    Event.HIT_TOKENS: "Leading tokens that all asked workers had cached.",
+    Event.SECONDS: "Seconds that lookups took.",
+    Event.TIMEOUTS: "Lookups that a worker did not answer in time.",
+    Event.UNREACHABLE: "Lookups given up because a worker was gone.",
+    Event.REFUSALS: "Lookups refused by a worker of another model or chunk size.",
+    Event.SERVED: "Lookups that this worker answered.",
+    Event.SERVED_CHUNKS: "Chunks that those lookups asked for.",
+    Event.SERVED_HIT_CHUNKS: "Leading chunks of those lookups that this worker had.",
+    Event.SERVED_FAULTS: "Messages to this worker that made no sense, or could not be answered.",
 }
 _STOPPED = "stores_stopped_"
 
@@ -80,12 +95,55 @@ class AgentCollector(Collector):
         yield _gauge(
             "config_generation", "Configuration changes since the start.", agent.config.generation
         )
+        yield from _of_lookup(agent.lookup)
         if agent.cache is not None:
+            yield from _of_holds(agent.cache)
             yield from _of_engine(agent.cache)
             yield from _of_modes(agent.cache)
             yield from _of_backends(agent.cache.storage.tallies())
             yield from _of_memory(agent.cache)
             yield from _of_tiers(agent.cache)
+
+
+def _of_lookup(lookup: Lookup) -> Iterator[Metric]:
+    for name, value in lookup.counters().items():
+        yield CounterMetricFamily(f"kvplane_{name}", _OF_LOOKUPS[Event(name)], value=value)
+    if not isinstance(lookup, LookupClients):
+        return
+    try:
+        status = lookup.statistics.status()
+    except StatisticsUnavailable:
+        return
+    chunks = GaugeMetricFamily(
+        "kvplane_chunk_statistics_chunks",
+        "Chunks of looked-up prompts since the last reset.",
+        labels=["kind"],
+    )
+    chunks.add_metric(["unique"], status["unique_chunks"])
+    chunks.add_metric(["duplicate"], status["duplicate_chunks"])
+    yield chunks
+    yield _gauge(
+        "chunk_statistics_collecting", "1 while chunks are counted.", int(status["is_collecting"])
+    )
+    yield _gauge(
+        "chunk_statistics_dropped_requests",
+        "Lookups that were not counted since the last reset.",
+        status["dropped_requests"],
+    )
+
+
+def _of_holds(cache: CacheEngine) -> Iterator[Metric]:
+    held = cache.storage.holds.usage()
+    yield _gauge("held_requests", "Requests that chunks in memory are held for.", held.requests)
+    yield _gauge("held_chunks", "Chunks in memory that are held for requests.", held.chunks)
+    yield CounterMetricFamily(
+        "kvplane_holds_expired", "Requests that did not come for their chunks.", value=held.expired
+    )
+    yield CounterMetricFamily(
+        "kvplane_holds_refused",
+        "Requests whose chunks were not held because too many were.",
+        value=held.refused,
+    )
 
 
 def _of_engine(cache: CacheEngine) -> Iterator[Metric]:

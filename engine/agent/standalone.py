@@ -8,6 +8,13 @@ from engine.agent.listening import bind
 from engine.agent.server import Listener
 from engine.cache import CacheEngine
 from engine.config import ConfigError, EngineConfig
+from engine.lookup import (
+    LocalWorkers,
+    Lookup,
+    LookupClients,
+    LookupServers,
+    LookupUnavailable,
+)
 from engine.metadata import new_engine_id, scheduler_metadata, worker_metadata
 
 LoadConfig = Callable[[], EngineConfig]
@@ -30,10 +37,17 @@ def open_listeners(load: LoadConfig) -> list[Listener]:
         for index in indices
     ]
     engine_id = new_engine_id()
-    return [
-        Listener(build_agent(load(), index, engine_id), bound)
-        for index, bound in zip(indices, sockets, strict=True)
-    ]
+    local = LocalWorkers()
+    agents: dict[int, Agent] = {}
+    try:
+        # The scheduler last: its lookup client may ask the workers of this process.
+        for index in sorted(indices, reverse=True):
+            agents[index] = build_agent(load(), index, engine_id, local)
+    except ConfigError:
+        for agent in agents.values():
+            agent.close()
+        raise
+    return [Listener(agents[index], bound) for index, bound in zip(indices, sockets, strict=True)]
 
 
 def served_indices(config: EngineConfig) -> list[int]:
@@ -53,12 +67,29 @@ def served_indices(config: EngineConfig) -> list[int]:
     return indices
 
 
-def build_agent(config: EngineConfig, index: int, engine_id: str) -> Agent:
-    """The agent of that index. A worker gets a paged KV cache of its own, filled
-    with random numbers, so that checksums tell something. Raises ConfigError."""
+def build_agent(config: EngineConfig, index: int, engine_id: str, local: LocalWorkers) -> Agent:
+    """The agent of that index, with its lookup client or server. A worker gets a paged
+    KV cache of its own and joins `local`, the engine's workers in this process. Raises
+    ConfigError."""
     if index == SCHEDULER_INDEX:
-        return Agent(config, scheduler_metadata(config, engine_id), cache=None)
-    worker_id = index - 1
-    metadata = worker_metadata(config, worker_id, engine_id)
+        metadata = scheduler_metadata(config, engine_id)
+        clients = LookupClients(config, metadata, local)
+        _create(clients)
+        return Agent(config, metadata, None, clients)
+    metadata = worker_metadata(config, index - 1, engine_id)
     cache = CacheEngine.build(config, metadata)
-    return Agent(config, metadata, cache)
+    servers = LookupServers(config, metadata, cache)
+    try:
+        _create(servers)
+    except ConfigError:
+        cache.close()
+        raise
+    local.add(index - 1, cache)
+    return Agent(config, metadata, cache, servers)
+
+
+def _create(lookup: Lookup) -> None:
+    try:
+        lookup.create()
+    except LookupUnavailable as error:
+        raise ConfigError(str(error)) from error

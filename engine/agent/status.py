@@ -1,6 +1,7 @@
 """`/agent/status`."""
 
 import sys
+from collections.abc import Mapping
 
 from engine.agent.agent import Agent
 from engine.agent.call import Call, Handler
@@ -8,6 +9,7 @@ from engine.agent.components import has_local_cpu_backend
 from engine.agent.vllm import vllm_version
 from engine.cache import CacheEngine
 from engine.contract.version import version
+from engine.lookup import LookupClients, StatisticsUnavailable
 
 
 async def show_status(call: Call) -> dict[str, object]:
@@ -21,8 +23,8 @@ async def show_status(call: Call) -> dict[str, object]:
         "versions": _versions(),
         "generation": agent.config.generation,
         "conf_hash": agent.config.conf_hash(),
-        "lookup": None,
-        "chunk_statistics": None,
+        "lookup": {"client": agent.lookup.client_name, "server": agent.lookup.server_name},
+        "chunk_statistics": _statistics(agent),
         **_cache_state(agent),
     }
 
@@ -44,15 +46,25 @@ def _cache_state(agent: Agent) -> dict[str, object]:
             "hot_cache": None,
             "bypassed_backends": [],
             "storage": {},
-            "counters": {},
+            "counters": agent.lookup.counters(),
         }
     return {
         "freeze": cache.frozen,
         "hot_cache": cache.hot_cache_enabled if has_local_cpu_backend(agent) else None,
         "bypassed_backends": cache.bypassed,
         "storage": _storage(cache),
-        "counters": cache.counters(),
+        "counters": {**cache.counters(), **agent.lookup.counters()},
     }
+
+
+def _statistics(agent: Agent) -> Mapping[str, object] | None:
+    """None where no lookup client counts chunks."""
+    if not isinstance(agent.lookup, LookupClients):
+        return None
+    try:
+        return agent.lookup.statistics.status()
+    except StatisticsUnavailable:
+        return None
 
 
 def _storage(cache: CacheEngine) -> dict[str, dict[str, object]]:

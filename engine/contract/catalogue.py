@@ -17,6 +17,7 @@ from engine.contract.endpoint import (
     Origin,
     Parameter,
 )
+from engine.contract.lookup_endpoints import CHUNK_STATISTICS, LOOKUP
 
 _TOKENS_MOCK = Parameter(
     "tokens_mock",
@@ -151,6 +152,7 @@ _CONF = [
                 "Set all keys or, if one is refused, none.",
                 example="true",
                 default="false",
+                origin=Origin.KVPLANE,
             ),
         ),
         body_schema=schemas.CONF_VALUES,
@@ -573,7 +575,7 @@ _AGENT = [
             "freeze": False,
             "hot_cache": True,
             "bypassed_backends": [],
-            "lookup": None,
+            "lookup": {"client": "None", "server": "LMCacheLookupServer"},
             "chunk_statistics": None,
             "storage": {
                 "LocalCPUBackend": {
@@ -597,6 +599,8 @@ CATALOGUE: tuple[Endpoint, ...] = (
     *_FREEZE,
     *_HOT_CACHE,
     *_BYPASS,
+    *LOOKUP,
+    *CHUNK_STATISTICS,
     *_AGENT,
 )
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 JSONSchema = Mapping[str, object]
 Values = dict[str, object]
@@ -20,6 +21,8 @@ class Group(StrEnum):
     FREEZE = "freeze"
     HOT_CACHE = "hot_cache"
     BYPASS = "bypass"
+    LOOKUP = "lookup"
+    CHUNK_STATISTICS = "chunk_statistics"
     AGENT = "agent"
 
 
@@ -36,13 +39,26 @@ class Component(StrEnum):
     PROCESS = "process"
     CACHE_ENGINE = "cache_engine"
     LOCAL_CPU_BACKEND = "local_cpu_backend"
+    LOOKUP = "lookup"
+    """A lookup client or server."""
+    LOOKUP_CLIENT = "lookup_client"
     VLLM = "vllm"
 
-    def held_by(self, role: Role) -> bool:
-        """Whether an agent of that role has this component when all is well."""
-        if self in (Component.CACHE_ENGINE, Component.LOCAL_CPU_BACKEND):
-            return role is Role.WORKER
-        return True
+    @property
+    def default_roles(self) -> tuple[Role, ...]:
+        """The roles of the agents that a call which names none may go to. For a lookup it
+        is the scheduler, which speaks for its engine; a worker's server is named."""
+        return _DEFAULT_ROLES.get(self, tuple(Role))
+
+
+_DEFAULT_ROLES: Mapping[Component, tuple[Role, ...]] = MappingProxyType(
+    {
+        Component.CACHE_ENGINE: (Role.WORKER,),
+        Component.LOCAL_CPU_BACKEND: (Role.WORKER,),
+        Component.LOOKUP: (Role.SCHEDULER,),
+        Component.LOOKUP_CLIENT: (Role.SCHEDULER,),
+    }
+)
 
 
 class Origin(StrEnum):
@@ -86,6 +102,8 @@ class Parameter:
     maximum: int | None = None
     default: str | None = None
     """The value, as it would be written, that an absent parameter stands for."""
+    origin: Origin = Origin.DOCUMENTED
+    """Who else knows the parameter, where they speak the endpoint."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +133,8 @@ class Endpoint:
     """`entity.verb` of the change that a call makes; None: the endpoint reads."""
     reads_without: str | None = None
     """A parameter without which a call of this changing endpoint only reads."""
+    reads_with: str | None = None
+    """A boolean parameter with which, if it is true, a call only reads."""
     parameters: tuple[Parameter, ...] = ()
     body_schema: JSONSchema | None = None
     body_example: Mapping[str, object] | None = None
@@ -124,5 +144,7 @@ class Endpoint:
     def changes(self, values: Values) -> bool:
         """Whether a call with these parameters changes anything on the agent."""
         if self.action is None:
+            return False
+        if self.reads_with is not None and values.get(self.reads_with) is True:
             return False
         return self.reads_without is None or self.reads_without in values

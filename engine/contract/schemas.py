@@ -231,6 +231,56 @@ CONF_SCHEMA = record(
     }
 )
 
+_ROLE = choice(["scheduler", "worker"])
+_CHAIN = text("Class names, outermost first; None where there is none.")
+_ONLY_DRY = boolean("Present, and true, if nothing was done.")
+
+LOOKUP_INFO = record({"client": _CHAIN, "server": _CHAIN, "role": _ROLE})
+LOOKUP_CLOSED = record({"old": _CHAIN, "dryrun": _ONLY_DRY, "role": _ROLE}, optional=["dryrun"])
+LOOKUP_CREATED = record(
+    {"old": _CHAIN, "new": _CHAIN, "dryrun": _ONLY_DRY, "role": _ROLE},
+    optional=["old", "dryrun"],
+)
+LOOKUP_RECREATED = record(
+    {"old": _CHAIN, "new": _CHAIN, "dryrun": _ONLY_DRY, "role": _ROLE}, optional=["dryrun"]
+)
+LOOKUP_FOUND = record(
+    {
+        "status": STATUS_SUCCESS,
+        "num_tokens": integer("end - start.", minimum=0),
+        "num_hit": integer("Leading tokens that are cached.", minimum=0),
+        "client": _CHAIN,
+        "seconds": number("How long the lookup took."),
+    }
+)
+
+DONE = record({"status": STATUS_SUCCESS, "message": text()})
+
+_STATISTICS = {
+    "is_collecting": boolean(),
+    "total_chunks": integer(minimum=0),
+    "unique_chunks": integer(minimum=0),
+    "timestamp": number("Unix time of this answer."),
+    "auto_exit_enabled": boolean("Whether counting will stop by itself."),
+    "auto_exit_timeout_hours": number("0: never."),
+    "auto_exit_target_unique_chunks": nullable(integer("null: never.", minimum=0)),
+}
+_OWN_STATISTICS = {
+    "total_requests": integer("Requests that were counted, each once.", minimum=0),
+    "duplicate_chunks": integer(minimum=0),
+    "reuse_rate": number("duplicate_chunks / total_chunks."),
+    "strategy": choice(["memory_bloom_filter", "file_hash"]),
+    "expected_error": number("By which part unique_chunks is expected to be too low."),
+    "dropped_requests": integer("Lookups that were not counted.", minimum=0),
+    "queued_requests": integer("Requests that wait to be counted.", minimum=0),
+    "lookup_overhead_seconds": number("What lookups spent on being counted."),
+    "counting_seconds": number("Processor time of the counting thread."),
+    "memory_bytes": integer(minimum=0),
+    "started_at": nullable(number("Unix time of the last start.")),
+    "exit_reason": nullable(text("Why counting stopped by itself.")),
+}
+CHUNK_STATISTICS = record({**_STATISTICS, **_OWN_STATISTICS}, optional=list(_OWN_STATISTICS))
+
 BACKEND_USAGE = record(
     {
         "capacity_bytes": integer(minimum=0),
@@ -255,8 +305,8 @@ AGENT_STATUS = record(
         "freeze": nullable(boolean()),
         "hot_cache": nullable(boolean()),
         "bypassed_backends": array(text()),
-        "lookup": nullable(mapping(ANYTHING)),
-        "chunk_statistics": nullable(mapping(ANYTHING)),
+        "lookup": record({"client": _CHAIN, "server": _CHAIN}),
+        "chunk_statistics": nullable(CHUNK_STATISTICS),
         "storage": mapping(BACKEND_USAGE),
         "counters": mapping(number()),
     }

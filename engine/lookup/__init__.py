@@ -2,6 +2,7 @@
 
 from engine.lookup.client import PENDING, LookupClient, Pending, Prompt
 from engine.lookup.errors import LookupUnavailable
+from engine.lookup.factory import NOBODY
 from engine.lookup.index import ChunkIndex, LocalWorkers
 from engine.lookup.managing import (
     Lookup,
@@ -12,6 +13,7 @@ from engine.lookup.managing import (
 )
 
 __all__ = [
+    "NOBODY",
     "PENDING",
     "ChunkIndex",
     "LocalWorkers",

@@ -94,6 +94,11 @@ class LookupClients:
     def server_name(self) -> str:
         return NOBODY
 
+    @property
+    def name(self) -> str:
+        """What is made and closed here."""
+        return self.client_name
+
     def lookup(self, tokens: Tokens, request_id: str, cache_salt: str = "") -> int | Pending:
         """How many leading tokens every worker has cached, or PENDING: ask again with the
         same request id. Raises InvalidTokens."""
@@ -239,6 +244,11 @@ class LookupServers:
         """The name of the server, as `/lookup/info` shows it."""
         server = self._server
         return NOBODY if server is None else server.describe()
+
+    @property
+    def name(self) -> str:
+        """What is made and closed here."""
+        return self.server_name
 
     def preview(self) -> Replacement:
         """What `create` would do now; nothing is bound."""

@@ -1,6 +1,9 @@
 """Agents with small caches, and clients that speak to them without a socket."""
 
+import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -9,6 +12,7 @@ from engine.agent.agent import Agent
 from engine.agent.app import create_app
 from engine.cache import CacheEngine
 from engine.config import EngineConfig
+from engine.lookup import LocalWorkers, LookupClients, LookupServers
 from engine.metadata import scheduler_metadata, worker_metadata
 
 NUM_SLOTS = 64
@@ -28,22 +32,45 @@ MakeAgent = Callable[..., Agent]
 
 
 @pytest.fixture
-def make_worker() -> MakeAgent:
+def opened() -> Iterator[ExitStack]:
+    """What is closed at the end of the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def make_worker(opened: ExitStack, tmp_path: Path) -> MakeAgent:
+    """Each has a lookup server at an address of its own."""
+    addresses = (f"ipc://{tmp_path}/lookup-{number}" for number in itertools.count())
+
     def make(**settings: object) -> Agent:
-        config = EngineConfig.load(flags={**SMALL, **settings})
+        flags = {**SMALL, "lookup_server_urls": [next(addresses)], **settings}
+        config = EngineConfig.load(flags=flags)
         metadata = worker_metadata(config, 0, "engine")
         cache = CacheEngine.build(config, metadata)
         cache.kv_cache.fill_random(seed=1)
-        return Agent(config, metadata, cache)
+        servers = LookupServers(config, metadata, cache)
+        servers.create()
+        agent = Agent(config, metadata, cache, servers)
+        opened.callback(agent.close)
+        return agent
 
     return make
 
 
 @pytest.fixture
-def make_scheduler() -> MakeAgent:
+def make_scheduler(opened: ExitStack, tmp_path: Path) -> MakeAgent:
+    """Their lookups go to the first worker that is made, if one is."""
+
     def make(**settings: object) -> Agent:
-        config = EngineConfig.load(flags={**SMALL, **settings})
-        return Agent(config, scheduler_metadata(config, "engine"), cache=None)
+        flags = {**SMALL, "lookup_server_urls": [f"ipc://{tmp_path}/lookup-0"], **settings}
+        config = EngineConfig.load(flags=flags)
+        metadata = scheduler_metadata(config, "engine")
+        clients = LookupClients(config, metadata, LocalWorkers())
+        clients.create()
+        agent = Agent(config, metadata, None, clients)
+        opened.callback(agent.close)
+        return agent
 
     return make
 

@@ -11,6 +11,7 @@ from engine.contract import (
     CATALOGUE,
     Component,
     ContractError,
+    Endpoint,
     Kind,
     Origin,
     Role,
@@ -32,6 +33,9 @@ DOCUMENTED = {
     *("DELETE /cache/clear", "POST /cache/store", "POST /cache/retrieve"),
     *("GET /cache/kvcache/check", "POST /cache/kvcache/record_slot", "GET /cache/kvcache/info"),
     "POST /cache/load-fs-chunks",
+    *("GET /lookup/info", "POST /lookup/close", "POST /lookup/create", "POST /lookup/recreate"),
+    *(f"POST /chunk_statistics/{verb}" for verb in ("start", "stop", "reset")),
+    "GET /chunk_statistics/status",
     *("GET /bypass/list", "PUT /bypass/add", "PUT /bypass/remove"),
     *("PUT /freeze/enable", "PUT /freeze/disable", "GET /freeze/status"),
     *("PUT /hot_cache/enable", "PUT /hot_cache/disable", "GET /hot_cache/status"),
@@ -123,10 +127,22 @@ def test_changes__without_the_parameter_that_makes_it_change__reads(entry) -> No
 
 
 def test_component__cache_engine__held_by_workers_alone() -> None:
-    assert Component.CACHE_ENGINE.held_by(Role.WORKER)
-    assert not Component.CACHE_ENGINE.held_by(Role.SCHEDULER)
-    assert not Component.LOCAL_CPU_BACKEND.held_by(Role.SCHEDULER)
-    assert Component.PROCESS.held_by(Role.SCHEDULER)
+    assert Component.CACHE_ENGINE.default_roles == (Role.WORKER,)
+    assert Component.LOCAL_CPU_BACKEND.default_roles == (Role.WORKER,)
+    assert set(Component.PROCESS.default_roles) == set(Role)
+
+
+def test_component__lookup__goes_to_the_scheduler_by_default() -> None:
+    assert Component.LOOKUP.default_roles == (Role.SCHEDULER,)
+    assert Component.LOOKUP_CLIENT.default_roles == (Role.SCHEDULER,)
+
+
+@pytest.mark.parametrize("entry", [entry for entry in CATALOGUE if entry.reads_with])
+def test_reads_with__true__changes_nothing(entry: Endpoint) -> None:
+    assert entry.reads_with in {parameter.name for parameter in entry.parameters}
+    assert entry.changes({entry.reads_with: True}) is False
+    assert entry.changes({entry.reads_with: False}) is True
+    assert entry.changes({}) is True
 
 
 def test_error__with_extra_fields__body_has_them_after_error_and_message() -> None:
