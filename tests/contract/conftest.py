@@ -20,6 +20,13 @@ INSTANCE = "contract"
 NUM_LAYERS = 3
 NUM_SLOTS = 256
 CHUNK_SIZE = 16
+LOOKUP_SETTINGS = {
+    "enable_chunk_statistics": True,
+    "enable_async_loading": False,
+    "enable_scheduler_bypass_lookup": False,
+    "hit_miss_ratio": None,
+}
+"""What a scheduler of these tests starts with."""
 DOORS = ("agent", "controlplane under the agent's name", "controlplane with a header")
 
 
@@ -70,6 +77,7 @@ def agent_environment(port: int) -> dict[str, str]:
         KVPLANE_CHUNK_SIZE=str(CHUNK_SIZE),
         KVPLANE_MAX_LOCAL_CPU_SIZE="0.01",
         KVPLANE_LMCACHE_INSTANCE_ID=INSTANCE,
+        KVPLANE_ENABLE_CHUNK_STATISTICS="true",
     )
 
 
@@ -134,8 +142,10 @@ def door(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Door]:
 
 @pytest.fixture(params=DOORS)
 def scheduler_door(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Door]:
-    """The scheduler, through each door."""
+    """The scheduler, through each door, with a lookup client as after a start."""
     with open_door(stack, request.param, "scheduler", stack.scheduler_url) as client:
+        client.post("/conf", json=LOOKUP_SETTINGS).raise_for_status()
+        client.post("/lookup/recreate").raise_for_status()
         yield Door(request.param, client)
 
 
