@@ -92,13 +92,14 @@ def make_agent(db) -> Callable[..., Agent]:
         token: str = "agent-secret-1",
         dialect: Dialect = Dialect.KVPLANE,
         worker_id: int | None = 0,
+        engine: str = "engine-a",
     ) -> Agent:
         spec = AgentSpec(
             name=name,
             url=url,
             role=role,
             worker_id=worker_id if role is Role.WORKER else None,
-            engine="engine-a",
+            engine=engine,
             dialect=dialect,
             token=token,
         )

@@ -24,7 +24,7 @@ from controlplane.forwarding import (
 )
 from controlplane.forwarding.curl import CurlTransport
 from controlplane.forwarding.transport import WireRequest
-from engine.contract import endpoint
+from engine.contract import Role, endpoint
 from tests.controlplane.wire import FakeAgents, reply
 
 pytestmark = pytest.mark.django_db
@@ -575,9 +575,30 @@ class TestLMCacheDialect:
         assert answer.status == 400
         assert set(answer.document) == {"error", "message"}
 
+    @pytest.mark.parametrize("role", [Role.SCHEDULER, Role.WORKER])
+    def test_lookup_info__no_role__is_the_one_that_is_registered(self, agents, make_agent, role):
+        peer = make_agent(role=role, dialect=Dialect.LMCACHE)
+        response = reply({"client": "None", "server": "None"})
+        answer = lmcache(agents, peer, "get_lookup_info", response)
+
+        assert answer.document == {"client": "None", "server": "None", "role": role.value}
+
+    def test_lookup_create__dryrun__is_sent(self, agents, peer):
+        response = reply({"new": "LMCacheLookupClient", "dryrun": True, "role": "scheduler"})
+        answer = lmcache(agents, peer, "create_lookup", response, "dryrun=true")
+
+        assert answer.document["dryrun"] is True
+
     @pytest.mark.parametrize(
         ("operation_id", "query"),
-        [("get_conf_schema", ""), ("get_agent_status", ""), ("update_conf", "atomic=true")],
+        [
+            ("get_conf_schema", ""),
+            ("get_agent_status", ""),
+            ("update_conf", "atomic=true"),
+            ("recreate_lookup", "dryrun=true"),
+            ("close_lookup", "dryrun=1"),
+            ("query_lookup", "tokens_mock=0,16"),
+        ],
     )
     def test_our_additions__are_501_and_nothing_is_sent(self, agents, peer, operation_id, query):
         with pytest.raises(NotCallable) as caught:

@@ -45,6 +45,83 @@ def test_default_target__no_agent__409_says_how_to_register(viewer_api, agents) 
     assert "register" in answer.json()["message"]
 
 
+@pytest.fixture
+def two_engines(make_agent) -> None:
+    """Each a scheduler and a worker."""
+    for number, engine in enumerate(("one", "two")):
+        host = f"http://10.0.{number}"
+        make_agent(f"{engine}-s", Role.SCHEDULER, f"{host}.1:6999", engine=engine)
+        make_agent(f"{engine}-w", Role.WORKER, f"{host}.2:7000", engine=engine)
+
+
+@pytest.mark.parametrize("path", ["/lookup/info", "/chunk_statistics/status"])
+def test_default_target__lookup_or_statistics__is_the_scheduler(
+    viewer_api, make_agent, agents, path
+) -> None:
+    make_agent("scheduler", Role.SCHEDULER, "http://10.0.0.1:6999")
+    make_agent("worker-0", Role.WORKER, "http://10.0.0.2:7000")
+    make_agent("worker-1", Role.WORKER, "http://10.0.0.3:7001", worker_id=1)
+    assert viewer_api.get(path).status_code == 200
+    assert hosts(agents) == ["10.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "host"),
+    [
+        ("/lookup/info?engine=two", {}, "10.0.1.1"),
+        ("/freeze/status?engine=two", {}, "10.0.1.2"),
+        ("/freeze/status", {"x-kvplane-engine": "one"}, "10.0.0.2"),
+        ("/freeze/status?engine=two", {"x-kvplane-engine": "one"}, "10.0.1.2"),
+        ("/conf?engine=two&agent=two-s", {}, "10.0.1.1"),
+        ("/agents/two-w/conf?engine=two", {}, "10.0.1.2"),
+    ],
+)
+def test_target__engine_named__is_one_of_its_agents(
+    viewer_api, two_engines, agents, path, headers, host
+) -> None:
+    answer = viewer_api.get(path, headers=headers)
+    assert answer.status_code == 200
+    assert hosts(agents) == [host]
+    assert "engine" not in agents.requests[0].target
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error"),
+    [
+        ("/lookup/info", 409, "No default agent"),
+        ("/lookup/info?engine=three", 404, "Engine not found"),
+        ("/conf?engine=one", 409, "No default agent"),
+        ("/conf?engine=one&agent=two-s", 409, "Agent of another engine"),
+        ("/agents/two-s/conf?engine=one", 409, "Agent of another engine"),
+        ("/conf?engine=one&agent=nobody", 404, "Agent not found"),
+    ],
+)
+def test_target__engine_that_does_not_settle_it__says_why(
+    viewer_api, two_engines, agents, path, status, error
+) -> None:
+    answer = viewer_api.get(path)
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+    assert agents.requests == []
+
+
+@pytest.mark.parametrize("verb", ["close", "create", "recreate"])
+def test_lookup_change__dry_run__is_a_read_that_viewers_may_do(
+    viewer_api, make_agent, agents, verb
+) -> None:
+    make_agent("scheduler", Role.SCHEDULER)
+    assert viewer_api.post(f"/lookup/{verb}?dryrun=true").status_code == 200
+    assert Operation.objects.count() == 0
+
+
+@pytest.mark.parametrize("query", ["", "?dryrun=false", "?dryrun=true&dryrun=false"])
+def test_lookup_change__viewer__403_and_nothing_is_sent(
+    viewer_api, make_agent, agents, query
+) -> None:
+    make_agent("scheduler", Role.SCHEDULER)
+    assert viewer_api.post(f"/lookup/recreate{query}").status_code == 403
+    assert agents.requests == []
+
+
 @pytest.mark.parametrize(
     ("path", "headers"),
     [
