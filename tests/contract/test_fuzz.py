@@ -104,9 +104,9 @@ class Fleet:
         elif "{" in path:
             if named:
                 self._put_into_path(case, agent)
-        elif named and "agent" in case.query:
-            case.query = {**case.query, "agent": agent}
         elif named:
+            target = {"agent": agent, "engine": INSTANCE}
+            case.query = {name: target.get(name, given) for name, given in case.query.items()}
             headers["X-KVPlane-Agent"] = agent
         self._name_known_keys(case, number)
         return check(case, self.session, headers)
