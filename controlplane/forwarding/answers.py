@@ -12,7 +12,7 @@ ContractError
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from engine.contract import ContractError
+from engine.contract import ContractError, Endpoint, parse_query, read_parameters
 
 
 class StateAfter(StrEnum):
@@ -20,6 +20,13 @@ class StateAfter(StrEnum):
 
     UNCHANGED = "unchanged"
     UNKNOWN = "unknown"
+
+
+def state_after(endpoint: Endpoint, query: str) -> StateAfter:
+    """What is known after a call, with that query string, that an agent may have
+    received. Raises ContractError for a query that the endpoint does not take."""
+    values = read_parameters(endpoint, parse_query(query.encode()))
+    return StateAfter.UNKNOWN if endpoint.changes(values) else StateAfter.UNCHANGED
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from controlplane.forwarding.answers import (
     AgentUnreachable,
     BadAgentAnswer,
     NotCallable,
-    StateAfter,
+    state_after,
 )
 from controlplane.forwarding.curl import CurlTransport
 from controlplane.forwarding.transport import (
@@ -82,9 +82,9 @@ class AgentClient:
         except NotSent as error:
             raise AgentUnreachable(agent.name, str(error)) from error
         except TimedOut as error:
-            raise AgentTimeout(agent.name, timeout, _state_after(endpoint)) from error
+            raise AgentTimeout(agent.name, timeout, state_after(endpoint, query)) from error
         except (Lost, TooLong) as error:
-            raise BadAgentAnswer(agent.name, str(error), _state_after(endpoint)) from error
+            raise BadAgentAnswer(agent.name, str(error), state_after(endpoint, query)) from error
         duration_ms = (time.perf_counter() - started) * 1000
         return dialects.read_answer(dialect, endpoint, query, agent, raw, duration_ms)
 
@@ -174,10 +174,6 @@ def _bearer_token(agent: Agent) -> str:
         return agent.bearer_token()
     except UnreadableToken as error:
         raise NotCallable(error.status, error.error, error.message, agent.name) from error
-
-
-def _state_after(endpoint: Endpoint) -> StateAfter:
-    return StateAfter.UNCHANGED if endpoint.action is None else StateAfter.UNKNOWN
 
 
 @cache

@@ -15,7 +15,13 @@ from typing import NamedTuple
 
 from controlplane.audit.redaction import redact
 from controlplane.fleet.models import Agent, Dialect
-from controlplane.forwarding.answers import AgentAnswer, BadAgentAnswer, NotCallable, StateAfter
+from controlplane.forwarding.answers import (
+    AgentAnswer,
+    BadAgentAnswer,
+    NotCallable,
+    StateAfter,
+    state_after,
+)
 from controlplane.forwarding.transport import RawAnswer
 from engine.contract import Endpoint, Origin, parse_query, read_parameters
 
@@ -68,7 +74,7 @@ def read_answer(
 ) -> AgentAnswer:
     """The answer as the contract has it. Raises BadAgentAnswer."""
     name = agent.name
-    state = StateAfter.UNCHANGED if endpoint.action is None else StateAfter.UNKNOWN
+    state = state_after(endpoint, query)
     if raw.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise BadAgentAnswer(name, "it does not accept the registered token", StateAfter.UNCHANGED)
     if not (raw.status == HTTPStatus.OK or 400 <= raw.status <= 599):

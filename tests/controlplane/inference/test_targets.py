@@ -113,6 +113,26 @@ def test_lookup_change__dry_run__is_a_read_that_viewers_may_do(
     assert Operation.objects.count() == 0
 
 
+def no_answer(request: WireRequest) -> RawAnswer:
+    raise TimedOut("slow")
+
+
+def no_json(request: WireRequest) -> RawAnswer:
+    return RawAnswer(200, "application/json", b"{")
+
+
+@pytest.mark.parametrize("respond", [no_answer, no_json])
+@pytest.mark.parametrize(("dryrun", "state"), [("true", "unchanged"), ("false", "unknown")])
+def test_lookup_change__no_usable_answer__says_what_is_known_of_the_state(
+    operator_api, make_agent, agents, respond, dryrun, state
+) -> None:
+    make_agent("scheduler", Role.SCHEDULER)
+    agents.respond = respond
+    answer = operator_api.post(f"/lookup/recreate?dryrun={dryrun}")
+    assert answer.status_code in (502, 504)
+    assert answer.json()["state"] == state
+
+
 @pytest.mark.parametrize("query", ["", "?dryrun=false", "?dryrun=true&dryrun=false"])
 def test_lookup_change__viewer__403_and_nothing_is_sent(
     viewer_api, make_agent, agents, query
