@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ class CacheEngine:
         self._counting = threading.Lock()
 
     @classmethod
-    def build(cls, config: EngineConfig, metadata: EngineMetadata) -> "CacheEngine":
+    def build(cls, config: EngineConfig, metadata: EngineMetadata) -> Self:
         """A cache engine with a paged KV cache and storage of its own, as the
         configuration says. The cache is full of random numbers that depend on the
         worker, so that checksums tell something. Raises ConfigError naming the key."""
@@ -119,9 +119,7 @@ class CacheEngine:
         return cls.over(kv_cache, config, metadata)
 
     @classmethod
-    def over(
-        cls, kv_cache: KVCache, config: EngineConfig, metadata: EngineMetadata
-    ) -> "CacheEngine":
+    def over(cls, kv_cache: KVCache, config: EngineConfig, metadata: EngineMetadata) -> Self:
         """A cache engine with storage as the configuration says, over a paged KV cache
         that is there. Raises ConfigError naming the key."""
         layout = ChunkLayout(namespace(metadata), kv_cache.spec)

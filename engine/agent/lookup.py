@@ -52,7 +52,7 @@ async def query_lookup(call: Call) -> dict[str, object]:
     request_id = f"{call.request_id}/{secrets.token_hex(8)}"
     started = time.perf_counter()
     num_hit = await call.agent.workers.run(
-        Work.LOOKUP, clients.find, np.arange(tokens.start, tokens.end), request_id
+        Work.LOOKUP, clients.find_mock, np.arange(tokens.start, tokens.end), request_id
     )
     return {
         "status": "success",

@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 from engine.config import EngineConfig
 from engine.lookup.errors import LookupUnavailable
-from engine.lookup.statistics import ChunkStatistics, CountingFailed, make_counter
-
-_BLOOM_ERROR_RATE = 0.01
+from engine.lookup.statistics import ChunkStatistics, make_counter
 
 
 class _Making(NamedTuple):
@@ -63,12 +61,11 @@ class KeptStatistics:
             counter = make_counter(
                 wanted.strategy,
                 capacity=wanted.bloom_capacity,
-                error_rate=_BLOOM_ERROR_RATE,
                 directory=None if directory is None else Path(directory),
             )
-        except (CountingFailed, MemoryError) as error:
+        except MemoryError as error:
             raise LookupUnavailable(
-                f"Chunk statistics cannot be kept: {error}. Change chunk_statistics_directory, "
-                "chunk_statistics_bloom_capacity or chunk_statistics_strategy."
+                f"There is no memory for the chunk statistics of {wanted.bloom_capacity} chunks; "
+                "lower chunk_statistics_bloom_capacity."
             ) from error
         return ChunkStatistics(counter=counter, settings=self._config)

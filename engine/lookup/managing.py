@@ -72,8 +72,16 @@ class LookupClients:
 
     role: Final = Role.SCHEDULER
 
-    def __init__(self, config: EngineConfig, metadata: EngineMetadata, local: LocalWorkers) -> None:
-        """`local` are the engine's workers in this process. There is no client yet."""
+    def __init__(
+        self,
+        config: EngineConfig,
+        metadata: EngineMetadata,
+        local: LocalWorkers,
+        mock_salt: str = "",
+    ) -> None:
+        """`local` are the engine's workers in this process; `mock_salt` is what they store
+        mock tokens with. There is no client yet."""
+        self._mock_salt = mock_salt
         self._config = config
         self._metadata = metadata
         self._local = local
@@ -104,6 +112,13 @@ class LookupClients:
         same request id. Raises InvalidTokens."""
         started = time.perf_counter()
         prompt = self._prompt(tokens, request_id, cache_salt)
+        return self._look_up(prompt, started)
+
+    def lookup_prompt(self, prompt: Prompt) -> int | Pending:
+        """As lookup, for a prompt that is hashed already."""
+        return self._look_up(prompt, time.perf_counter())
+
+    def _look_up(self, prompt: Prompt, started: float) -> int | Pending:
         answer: int | Pending = 0
         with self._client() as client:
             if client is not None:
@@ -115,15 +130,15 @@ class LookupClients:
             self._tally.add(Event.HIT_TOKENS, answer)
         return answer
 
-    def find(self, tokens: Tokens, request_id: str) -> int:
-        """As lookup, but waits for the answer, and keeps nothing for the request. Raises
-        InvalidTokens."""
+    def find_mock(self, tokens: Tokens, request_id: str) -> int:
+        """As lookup, for mock tokens, but waits for the answer, and keeps nothing for the
+        request. Raises InvalidTokens."""
         deadline = time.monotonic() + 2 * self._config.lookup_timeout_ms / 1000
-        answer = self.lookup(tokens, request_id)
+        answer = self.lookup(tokens, request_id, self._mock_salt)
         # A client that was made meanwhile asks anew, and has its own timeout.
         while answer is PENDING and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-            answer = self.lookup(tokens, request_id)
+            answer = self.lookup(tokens, request_id, self._mock_salt)
         self.forget(request_id)
         return 0 if isinstance(answer, Pending) else answer
 

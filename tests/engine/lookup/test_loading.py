@@ -218,7 +218,7 @@ def test_find__lookup__holds_nothing_after_it(deploy: Deploy, tmp_path: Path) ->
     deployment = deploy(1, enable_async_loading=True, **disk(tmp_path))
     deployment.serve()
     on_disk_only(deployment, 64)
-    assert deployment.clients.find(range(64), "a") == 64
+    assert deployment.clients.find_mock(range(64), "a") == 64
     eventually(lambda: deployment.engines[0].storage.holds.usage().chunks == 0)
 
 

@@ -233,11 +233,11 @@ def test_statistics__client_is_made_anew__they_go_on(deploy: Deploy) -> None:
     for number, kind in enumerate(_KINDS):
         deployment.set(**kind)
         deployment.clients.create()
-        deployment.clients.find(range(8 * CHUNK), f"request {number}")
+        deployment.clients.find_mock(range(8 * CHUNK), f"request {number}")
     assert counted(deployment) == (24, 8)
     deployment.set(enable_chunk_statistics=False)
     deployment.clients.create()
-    deployment.clients.find(range(8 * CHUNK), "uncounted")
+    deployment.clients.find_mock(range(8 * CHUNK), "uncounted")
     deployment.set(enable_chunk_statistics=True)
     deployment.clients.create()
     assert counted(deployment) == (24, 8)

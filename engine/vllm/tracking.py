@@ -1,0 +1,78 @@
+"""What the scheduler's side remembers of a request."""
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engine.tokens import as_token_array, chunk_hashes, root_hash
+
+if TYPE_CHECKING:
+    from vllm.v1.request import Request
+
+
+@dataclass
+class Offer:
+    """What was told to vLLM: so many tokens after the first `num_computed` can be
+    loaded."""
+
+    num_computed: int
+    num_tokens: int
+
+
+@dataclass
+class TrackedRequest:
+    """One request from its first lookup to its end.
+
+    `num_kept` are leading chunks that are stored already, or that a save was planned
+    for. `planned` and `done` count saves; `attempt` counts loads that failed.
+    """
+
+    request: "Request"
+    root: bytes
+    chunk_size: int
+    hashes: list[bytes] = field(default_factory=list)
+    """Of the whole chunks of the tokens so far."""
+    offer: Offer | None = None
+    """What the last lookup found; None before the first, and once it was used."""
+    load: Offer | None = None
+    """What is to be loaded in the coming step, if anything is."""
+    num_kept: int = 0
+    end: int = 0
+    """Tokens that are computed after the last planned step."""
+    planned: int = 0
+    done: int = 0
+    attempt: int = 0
+
+    def hash_chunks(self) -> list[bytes]:
+        """Hashes of all whole chunks of the tokens that are known now."""
+        tokens = self.request.all_token_ids
+        known = len(self.hashes) * self.chunk_size
+        whole = len(tokens) - len(tokens) % self.chunk_size
+        if whole > known:
+            parent = self.hashes[-1] if self.hashes else self.root
+            more = as_token_array(list(tokens[known:whole]))
+            self.hashes.extend(chunk_hashes(parent, more, self.chunk_size))
+        return self.hashes
+
+
+def is_cacheable(request: "Request") -> bool:
+    """Whether KV of this request depends on nothing but what its salt tells. Whoever
+    wants the log probabilities of the prompt needs it computed."""
+    parameters = request.sampling_params
+    return (
+        request.prompt_token_ids is not None
+        and request.prompt_embeds is None
+        and parameters is not None
+        and parameters.prompt_logprobs is None
+    )
+
+
+def salted_root(request: "Request", model_name: str, chunk_size: int) -> bytes:
+    """The root of the request's chunk hashes: what besides the tokens its KV depends
+    on, a tenant's salt, an adapter, images, is part of it."""
+    adapter = None if request.lora_request is None else request.lora_request.lora_name
+    media = [feature.identifier for feature in request.mm_features or ()]
+    salt = ""
+    if request.cache_salt or adapter or media:
+        salt = json.dumps([request.cache_salt, adapter, media])
+    return root_hash(model_name, chunk_size, salt)

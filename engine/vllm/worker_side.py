@@ -1,0 +1,87 @@
+"""The connector in one of vLLM's workers: loading and saving blocks."""
+
+import logging
+from collections import Counter
+
+from engine.cache import CacheEngine
+from engine.vllm.plans import LoadPlan, StepPlan, WorkerReport, slots_of
+from engine.vllm.saver import Saver
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerSide:
+    """For the model's thread alone."""
+
+    def __init__(self, engine: CacheEngine, block_size: int) -> None:
+        self._engine = engine
+        self._block_size = block_size
+        self._saver = Saver(engine, block_size)
+        self._awaited: set[str] = set()
+        self._failures: Counter[str] = Counter()
+        """Failed loads of the requests that are still there."""
+        self._failed: set[str] = set()
+        self._failed_blocks: set[int] = set()
+
+    def give_up_blocks(self, plan: StepPlan) -> None:
+        """Blocks of preempted requests are about to be written by others."""
+        if plan.preempted:
+            self._saver.wait(plan.preempted)
+
+    def load(self, plan: StepPlan) -> None:
+        """Bring what was planned to its blocks, before the model computes."""
+        for load in plan.loads:
+            missing = self._load(load)
+            if missing:
+                logger.warning(
+                    "%d blocks of request %s cannot be loaded; they are computed.",
+                    len(missing),
+                    load.request_id,
+                )
+                self._failed_blocks.update(missing)
+                self._failed.add(load.request_id)
+                self._failures[load.request_id] += 1
+
+    def save(self, plan: StepPlan) -> None:
+        """Begin to keep what the model computed. What was computed on top of blocks that
+        could not be loaded is worthless."""
+        for save in plan.saves:
+            if save.attempt < self._failures[save.request_id]:
+                self._saver.skip(save)
+            else:
+                self._saver.save(save)
+        self._awaited |= plan.awaited
+
+    def finish(self, request_ids: set[str]) -> set[str]:
+        """These requests have ended. Those, of them or of earlier ones, whose blocks were
+        kept for saves that are done by now."""
+        for request_id in request_ids:
+            self._failures.pop(request_id, None)
+        done = {name for name in self._awaited if not self._saver.is_pending(name)}
+        self._awaited -= done
+        return done
+
+    def take_failed_blocks(self) -> set[int]:
+        """Blocks that could not be loaded since the last call."""
+        failed, self._failed_blocks = self._failed_blocks, set()
+        return failed
+
+    def take_report(self) -> WorkerReport | None:
+        """What the scheduler must know; None if that is nothing."""
+        saved = self._saver.take_done()
+        failed, self._failed = self._failed, set()
+        return WorkerReport(saved, failed) if saved or failed else None
+
+    def close(self) -> None:
+        self._saver.close()
+
+    def _load(self, load: LoadPlan) -> list[int]:
+        """The blocks that were not loaded."""
+        slots = slots_of(load.block_ids, self._block_size)
+        try:
+            result = self._engine.retrieve_chunks(load.hashes, load.offset, slots, load.request_id)
+        except Exception:
+            # Whatever it is, the model can compute what is not there.
+            logger.exception("Loading KV of request %s failed", load.request_id)
+            return list(load.block_ids)
+        return list(load.block_ids[result.num_retrieved // self._block_size :])
