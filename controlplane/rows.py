@@ -4,13 +4,14 @@ A change reads two rows and writes seven between the caller and the agent's
 answer. Django composes each statement anew, which takes longer than running it;
 here it is composed once. Values go through the model's fields as they do in
 `save()` and in query sets. There are no defaults of the database and no parents,
-and no signals of saving; no model that is read or written here has any.
+no fields that fill themselves in and no signals of saving; no model that is read
+or written here has any.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -20,8 +21,6 @@ from django.db.models import (
     Field,
     FloatField,
     Model,
-    PositiveIntegerField,
-    PositiveSmallIntegerField,
     TextField,
 )
 from django.db.models.expressions import Col
@@ -53,45 +52,80 @@ def read_rows(
     return [tuple(reader.read(row, connection) for reader in readers) for row in found]
 
 
-def insert_row(row: Model) -> None:
-    """INSERT the row, and give it the primary key that the database chose.
-    Raises django.db.DatabaseError."""
-    using = router.db_for_write(type(row))
+def insert_rows(*rows: Model) -> None:
+    """INSERT the rows, one after the other, and give each the primary key that
+    the database chose. Raises django.db.DatabaseError."""
+    using = router.db_for_write(type(rows[0]))
     connection = connections[using]
-    sql, fields, returns_key = _insert_statement(type(row), using)
-    values = [_prepared(field, field.pre_save(row, True), connection) for field in fields]
     with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        if returns_key:
-            row.pk = cursor.fetchone()[0]
-    row._state.adding = False
-    row._state.db = using
+        for row in rows:
+            statement = _insert_statement(type(row), using)
+            cursor.execute(statement.sql, statement.values(row, connection))
+            if statement.returns_key:
+                row.pk = cursor.fetchone()[0]
+            row._state.adding = False
+            row._state.db = using
 
 
-def update_row(row: Model, names: Sequence[str]) -> None:
-    """UPDATE those fields of the row. Raises django.db.DatabaseError."""
-    using = router.db_for_write(type(row))
+@dataclass(frozen=True)
+class Changed:
+    """A row, and the names of its fields that the database does not have yet."""
+
+    row: Model
+    names: tuple[str, ...]
+
+
+def update_rows(*changes: Changed) -> None:
+    """UPDATE the rows, one after the other. Raises django.db.DatabaseError."""
+    using = router.db_for_write(type(changes[0].row))
     connection = connections[using]
-    sql, fields = _update_statement(type(row), using, tuple(names))
-    values = [_prepared(field, getattr(row, field.attname), connection) for field in fields]
     with connection.cursor() as cursor:
-        cursor.execute(sql, values)
+        for changed in changes:
+            statement = _update_statement(type(changed.row), using, changed.names)
+            cursor.execute(statement.sql, statement.values(changed.row, connection))
 
 
-def _prepared(field: AnyField, value: Any, connection: BaseDatabaseWrapper) -> Any:
-    """The value as the database driver takes it."""
-    # Asking the field takes longer than the INSERT; what it would answer is known here.
-    if value is None or type(field) in _PASSED_ON.get(type(value), ()):
-        return value
-    return field.get_db_prep_save(value, connection)
+class _NoValue:
+    """A type that no value of a field has."""
 
 
-_PASSED_ON: Mapping[type, frozenset[type[AnyField]]] = {
-    str: frozenset({CharField, TextField}),
-    int: frozenset({PositiveSmallIntegerField, PositiveIntegerField}),
-    float: frozenset({FloatField}),
-}
-"""Values that fields of these classes hand to the driver as they are."""
+_PASSED_ON: Mapping[type[AnyField], type] = {CharField: str, TextField: str, FloatField: float}
+"""Fields of these classes hand values of that type to the driver as they are."""
+
+
+class _Written(NamedTuple):
+    """A column that a statement writes, with the type of values that its field
+    hands on as they are."""
+
+    attribute: str
+    field: AnyField
+    passed_on: type
+
+
+def _written(fields: Iterable[AnyField]) -> tuple[_Written, ...]:
+    return tuple(
+        _Written(field.attname, field, _PASSED_ON.get(type(field), _NoValue)) for field in fields
+    )
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """An INSERT or UPDATE of one row, and where its values come from."""
+
+    sql: str
+    columns: tuple[_Written, ...]
+    returns_key: bool
+
+    def values(self, row: Model, connection: BaseDatabaseWrapper) -> list[Any]:
+        """The row's values as the database driver takes them."""
+        values = []
+        for attribute, field, passed_on in self.columns:
+            value = getattr(row, attribute)
+            # Asking the field takes longer than the INSERT; what it would answer is known here.
+            if value is not None and not isinstance(value, passed_on):
+                value = field.get_db_prep_save(value, connection)
+            values.append(value)
+        return values
 
 
 @dataclass(frozen=True)
@@ -99,7 +133,7 @@ class _Reader:
     """Makes an instance of the model from the columns `begin` to `end` of a row."""
 
     model: type[Model]
-    fields: list[AnyField]
+    names: frozenset[str]
     begin: int
     end: int
     converted: list[tuple[int, AnyField, Col]]
@@ -107,13 +141,15 @@ class _Reader:
     def read(self, row: Sequence[Any], connection: BaseDatabaseWrapper) -> Model:
         values = list(row[self.begin : self.end])
         for place, field, column in self.converted:
+            # No field that is read here makes anything of NULL.
+            if values[place] is None:
+                continue
             # Asked for each time, because they belong to the thread's connection.
             for convert in connection.ops.get_db_converters(column):
                 values[place] = convert(values[place], column, connection)
             for convert in field.get_db_converters(connection):
                 values[place] = convert(values[place], column, connection)
-        names = [field.attname for field in self.fields]
-        return self.model.from_db(connection.alias, names, values)
+        return self.model.from_db(connection.alias, self.names, values)
 
 
 @cache
@@ -138,12 +174,13 @@ def _select_statement(
                 converted.append((place, field, column))
         begin = len(named)
         named += [f"{quote(part.alias)}.{quote(str(field.column))}" for field in fields]
-        readers.append(_Reader(part.model, fields, begin, len(named), converted))
+        attributes = frozenset(field.attname for field in fields)
+        readers.append(_Reader(part.model, attributes, begin, len(named), converted))
     return f"SELECT {', '.join(named)} {tail}", readers
 
 
 @cache
-def _insert_statement(model: type[Model], using: str) -> tuple[str, list[AnyField], bool]:
+def _insert_statement(model: type[Model], using: str) -> _Statement:
     quote = connections[using].ops.quote_name
     meta = model._meta
     key = meta.pk
@@ -152,21 +189,17 @@ def _insert_statement(model: type[Model], using: str) -> tuple[str, list[AnyFiel
     columns = ", ".join(quote(str(field.column)) for field in fields)
     places = ", ".join(["%s"] * len(fields))
     sql = f"INSERT INTO {quote(meta.db_table)} ({columns}) VALUES ({places})"  # noqa: S608
-    return (
-        sql + (f" RETURNING {quote(str(key.column))}" if returns_key else ""),
-        fields,
-        returns_key,
-    )
+    if returns_key:
+        sql += f" RETURNING {quote(str(key.column))}"
+    return _Statement(sql, _written(fields), returns_key)
 
 
 @cache
-def _update_statement(
-    model: type[Model], using: str, names: tuple[str, ...]
-) -> tuple[str, list[AnyField]]:
+def _update_statement(model: type[Model], using: str, names: tuple[str, ...]) -> _Statement:
     quote = connections[using].ops.quote_name
     meta = model._meta
     fields = [field for field in meta.local_concrete_fields if field.name in names]
     changes = ", ".join(f"{quote(str(field.column))} = %s" for field in fields)
     key = meta.pk
     sql = f"UPDATE {quote(meta.db_table)} SET {changes} WHERE {quote(str(key.column))} = %s"  # noqa: S608
-    return sql, [*fields, key]
+    return _Statement(sql, _written([*fields, key]), returns_key=False)

@@ -5,21 +5,27 @@ from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
 from controlplane.home import IndexView, to_index
+from controlplane.inference.urls import urlpatterns as forwarded_patterns
 
+_api: list[URLPattern | URLResolver] = [
+    path("auth/", include("rest_framework.urls")),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("redoc/", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    path("v1/", IndexView.as_view(), name="index"),
+    path("v1", IndexView.as_view(schema=None)),
+    path("v1/", include("controlplane.accounts.urls")),
+    path("v1/", include("controlplane.audit.urls")),
+    path("v1/", include("controlplane.fleet.urls")),
+    path("v1/", include("controlplane.operations.urls")),
+]
+
+# Few, because they are tried in turn before what is forwarded.
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", to_index),
     path("admin/", admin.site.urls),
-    path("api/auth/", include("rest_framework.urls")),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    path("api/redoc/", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
-    path("api/v1/", IndexView.as_view(), name="index"),
-    path("api/v1", IndexView.as_view(schema=None)),
-    path("api/v1/", include("controlplane.accounts.urls")),
-    path("api/v1/", include("controlplane.audit.urls")),
-    path("api/v1/", include("controlplane.fleet.urls")),
-    path("api/v1/", include("controlplane.operations.urls")),
-    path("", include("controlplane.inference.urls")),
+    path("api/", include(_api)),
+    *forwarded_patterns,
 ]
 
 handler400 = "controlplane.errors.bad_request"

@@ -7,15 +7,16 @@ further crossing costs more than most answers take to make.
 PEP 3333 says what a WSGI environment holds.
 """
 
-import asyncio
 import io
 import string
 import sys
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote_from_bytes
+
+from controlplane.answer_threads import AnswerThreads
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -44,13 +45,20 @@ class Answer:
     body: bytes = b""
 
 
+_BROKEN = Answer(
+    500,
+    ((b"content-type", b"application/json"),),
+    b'{"error": "Internal server error", "message": "The control plane failed; its log has the '
+    b'details."}',
+)
+
+
 class WSGIBridge:
     """Serves HTTP scopes with `app` on at most `threads` threads, which keep
     their database connections from request to request."""
 
     def __init__(self, app: WSGIApp, threads: int) -> None:
-        self._app = app
-        self._pool = ThreadPoolExecutor(threads, "http")
+        self._threads = AnswerThreads(threads, partial(call, app), _BROKEN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -58,9 +66,7 @@ class WSGIBridge:
             body = await _read_body(receive)
         except Disconnected:
             return
-        environ = make_environ(scope, body)
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._pool, call, self._app, environ)
+        answer = await self._threads.ask(make_environ(scope, body))
         await send(
             {
                 "type": "http.response.start",

@@ -61,7 +61,11 @@ class IssuedToken:
 
 
 _TOKEN_AND_OWNER = (
-    Columns(ApiToken, "token"),
+    Columns(
+        ApiToken,
+        "token",
+        ("id", "user", "name", "role", "expires_at", "revoked_at", "last_used_at"),
+    ),
     Columns(User, "owner", ("id", "username", "role", "is_active", "is_superuser")),
 )
 _OF_A_DIGEST = """
@@ -72,7 +76,7 @@ WHERE token.digest = %s
 
 def find_usable_token(plaintext: str) -> ApiToken | None:
     """The token with its user, in one query; None if there is no such token or
-    it may not be used any more. The user's other fields load when asked for."""
+    it may not be used any more. What a login does not need loads when asked for."""
     for token, owner in read_rows(_TOKEN_AND_OWNER, _OF_A_DIGEST, [digest_of(plaintext)]):
         token.user = owner
         return token if token.is_usable else None

@@ -37,6 +37,9 @@ _COUNTS = frozenset(
         "blend_min_tokens",
     }
 )
+# dict first: asking the abstract class takes longer than most values do.
+_MAPPINGS = (dict, Mapping)
+_LISTS = (list, tuple)
 _WORD = re.compile(r"[A-Z]*[a-z0-9]+|[A-Z]+")
 _UNBROKEN = re.compile(r"""[^\s"'`]+""")
 _OWN_TOKEN = re.compile(r"\bkvp[a-z]?_[A-Za-z0-9_-]{16,}")
@@ -52,18 +55,20 @@ def redact(value: object, depth: int = _MAX_DEPTH) -> object:
     """
     if isinstance(value, str):
         return _redact_string(value, depth)
+    if value is None or isinstance(value, int):
+        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    if not isinstance(value, Mapping | list | tuple):
-        return value
-    if depth == 0:
-        return _LEFT_OUT
-    if isinstance(value, Mapping):
+    if isinstance(value, _MAPPINGS):
+        if depth == 0:
+            return _LEFT_OUT
         return {
             redact_text(str(key)): redact_named(str(key), item, depth - 1)
             for key, item in value.items()
         }
-    return [redact(item, depth - 1) for item in value]
+    if isinstance(value, _LISTS):
+        return [redact(item, depth - 1) for item in value] if depth else _LEFT_OUT
+    return value
 
 
 def redact_named(name: str, value: object, depth: int = _MAX_DEPTH) -> object:

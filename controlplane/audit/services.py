@@ -11,7 +11,7 @@ from controlplane.audit.actors import Actor
 from controlplane.audit.limiter import DenialLimiter
 from controlplane.audit.models import MAX_REASON, AuditEntry, Stage
 from controlplane.audit.redaction import redact, redact_text
-from controlplane.rows import insert_row
+from controlplane.rows import insert_rows
 
 logger = logging.getLogger(__name__)
 _denials = DenialLimiter(per_key=10, window_s=60.0, keys=1024)
@@ -56,7 +56,7 @@ def record(
         status=status,
         duration_ms=duration_ms,
     )
-    insert_row(entry)
+    insert_rows(entry)
     return entry
 
 

@@ -6,6 +6,7 @@ from controlplane.audit.models import MAX_REASON
 from engine.contract import ContractError
 
 REASON_HEADER = "X-KVPlane-Reason"
+_VARIABLE = "HTTP_X_KVPLANE_REASON"
 
 
 def reason_of(request: Request) -> str:
@@ -15,7 +16,7 @@ def reason_of(request: Request) -> str:
     control characters.
     """
     # WSGI hands header bytes over as Latin-1.
-    raw = request.headers.get(REASON_HEADER, "").encode("latin-1")
+    raw = str(request.META.get(_VARIABLE, "")).encode("latin-1")
     try:
         reason = raw.decode("utf-8").strip()
     except UnicodeDecodeError:

@@ -30,7 +30,7 @@ from controlplane.fleet.models import Agent
 from controlplane.forwarding import AgentAnswer, AgentFailure, StateAfter
 from controlplane.operations import events
 from controlplane.operations.models import Operation, OperationTarget, State
-from controlplane.rows import insert_row, update_row
+from controlplane.rows import Changed, insert_rows, update_rows
 from engine.contract import ContractError, Endpoint, parse_query, read_parameters
 
 logger = logging.getLogger(__name__)
@@ -191,9 +191,7 @@ def _record_request(
         # Durable: a call to an agent must never happen inside a transaction
         # that may still be rolled back.
         with transaction.atomic(durable=True):
-            insert_row(operation)
-            for row in rows:
-                insert_row(row)
+            insert_rows(operation, *rows)
             audit.record(
                 stage=Stage.REQUESTED,
                 action=operation.action,
@@ -229,9 +227,10 @@ def _record_outcomes(
         _fill(row, outcome)
     try:
         with transaction.atomic(durable=True):
-            update_row(operation, ("state", "finished_at"))
-            for row in rows:
-                update_row(row, _OUTCOME_FIELDS)
+            update_rows(
+                Changed(operation, ("state", "finished_at")),
+                *(Changed(row, _OUTCOME_FIELDS) for row in rows),
+            )
             audit.record(
                 stage=Stage.COMPLETED,
                 action=operation.action,

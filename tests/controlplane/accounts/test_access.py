@@ -425,3 +425,64 @@ class TestUsers:
         entry = AuditEntry.objects.get(action="user.update")
         assert entry.request["before"] == {"role": "viewer"}
         assert entry.request["after"] == {"role": "operator"}
+
+
+class TestTokenBesideSession:
+    """A call with a token and the cookies of a browser."""
+
+    def test_good_token__session_is_not_looked_at(self, make_user, make_token, client):
+        client.force_login(make_user(UserRole.ADMIN))
+        token = make_token(make_user(UserRole.VIEWER))
+        authorization = {"authorization": f"bearer {token}"}
+        client.get("/api/v1/agents/", headers=authorization)
+
+        with CaptureQueriesContext(connection) as captured:
+            allowed = client.get("/api/v1/agents/", headers=authorization)
+        refused = client.get("/api/v1/users/", headers=authorization)
+
+        assert (allowed.status_code, refused.status_code) == (200, 403)
+        assert not any("django_session" in query["sql"] for query in captured)
+
+    def test_bad_token__session_does_not_make_up_for_it(self, make_user, client):
+        client.force_login(make_user(UserRole.ADMIN))
+
+        refused = client.get("/api/v1/users/", headers={"authorization": "Bearer kvp_unknown"})
+
+        assert refused.status_code == 401
+
+    def test_good_token__page_of_the_api__is_shown(self, make_user, make_token, client):
+        token = make_token(make_user(UserRole.OPERATOR))
+        headers = {"authorization": f"Bearer {token}", "accept": "text/html"}
+
+        page = client.get("/api/v1/agents/", headers=headers)
+
+        assert page.status_code == 200
+        assert "operator" in page.content.decode()
+
+    def test_any_token__admin_pages__go_by_the_session(self, make_user, client):
+        headers = {"authorization": "Bearer kvp_unknown"}
+        assert client.get("/admin/", headers=headers).status_code == 302
+
+        client.force_login(
+            User.objects.create_superuser("root", password=PASSWORD, role=UserRole.ADMIN)
+        )
+
+        assert client.get("/admin/", headers=headers).status_code == 200
+
+    def test_any_token__form_without_csrf_token__is_refused(self, make_user):
+        browser = Client(enforce_csrf_checks=True)
+        browser.force_login(
+            User.objects.create_superuser("root", password=PASSWORD, role=UserRole.ADMIN)
+        )
+
+        refused = browser.post("/admin/logout/", headers={"authorization": "Bearer kvp_unknown"})
+
+        assert refused.status_code == 403
+        assert browser.get("/admin/").status_code == 200
+
+    def test_other_scheme__session_counts(self, make_user, client):
+        client.force_login(make_user(UserRole.ADMIN))
+
+        allowed = client.get("/api/v1/users/", headers={"authorization": "Basic cm9vdDpyb290"})
+
+        assert allowed.status_code == 200
