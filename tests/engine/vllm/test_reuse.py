@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.vllm.conftest import BLOCK, BORDERS, CHUNK, LENGTHS, SHARED, StartCached, tokens
+from tests.engine.vllm.conftest import (
+    BLOCK,
+    BORDERS,
+    CHUNK,
+    LENGTHS,
+    SHARED,
+    Cached,
+    StartCached,
+    tokens,
+)
 from tests.support.redis_server import running_redis
 from tests.support.vllm_driver import Driver, Generated, Refused
 
@@ -24,6 +33,20 @@ def eventually(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.01)
+
+
+def await_writes(cached: Cached) -> None:
+    """Return once every tier has what was stored."""
+
+    def is_idle() -> bool:
+        storage = cached.worker.get("/agent/status").json()["storage"]
+        return not any(tier.get("queued") for tier in storage.values())
+
+    eventually(is_idle)
+
+
+def chunk_files(directory: Path) -> set[Path]:
+    return {p for p in directory.rglob("*") if p.is_file() and p.stat().st_size > 4096}
 
 
 def reusable(length: int) -> int:
@@ -112,8 +135,7 @@ def test_generate__a_slower_tier_answers__as_without(
             }
         cached = opened.enter_context(start(**keys, storage_queue_chunks=64))
         cached.engine.generate(BORDERS)
-        status = cached.worker.get("/agent/status").json
-        eventually(lambda: not any(t.get("queued") for t in status()["storage"].values()))
+        await_writes(cached)
         cached.drop("LocalCPUBackend")
         warm = cached.engine.generate(BORDERS)
         assert warm.tokens == plain["borders"].tokens
@@ -129,8 +151,7 @@ def test_generate__other_lookup_clients__as_without(
     disk = {"local_disk": str(tmp_path / "disk"), **DISK, "storage_queue_chunks": 64}
     with start(**mode, **disk) as cached:
         cached.engine.generate(BORDERS)
-        status = cached.worker.get("/agent/status").json
-        eventually(lambda: not any(t.get("queued") for t in status()["storage"].values()))
+        await_writes(cached)
         cached.drop("LocalCPUBackend")
         warm = cached.engine.generate(BORDERS)
         assert warm.tokens == plain["borders"].tokens
@@ -146,9 +167,8 @@ def test_generate__chunks_are_broken__are_computed_again(
         for prompts in (SHARED[:1], SHARED):
             good = stored
             cached.engine.generate(prompts)
-            status = cached.worker.get("/agent/status").json
-            eventually(lambda: not any(t.get("queued") for t in status()["storage"].values()))
-            stored = {path for path in (tmp_path / "disk").rglob("*") if path.is_file()}
+            await_writes(cached)
+            stored = chunk_files(tmp_path / "disk")
         cached.drop("LocalCPUBackend")
         for path in stored - good:
             content = bytearray(path.read_bytes())
