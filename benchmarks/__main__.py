@@ -13,6 +13,7 @@ from benchmarks import (
     responsiveness,
     scheduler_lookup,
     transfer,
+    vllm_reuse,
 )
 from benchmarks.report import Result
 
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "lookup": lookup.measure,
     "scheduler_lookup": scheduler_lookup.measure,
     "responsiveness": responsiveness.measure,
+    "vllm_reuse": vllm_reuse.measure,
 }
 
 

@@ -1,9 +1,11 @@
 """The connector in vLLM's scheduler: what to load, what to save."""
 
+import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from engine.config import EngineConfig
-from engine.lookup import LookupClients, Pending, Prompt
+from engine.lookup import PENDING, LookupClients, Pending, Prompt
 from engine.metadata import EngineMetadata
 from engine.vllm.plans import LoadPlan, SavePlan, StepPlan, WorkerReport
 from engine.vllm.tracking import Offer, TrackedRequest, is_cacheable, salted_root
@@ -29,7 +31,11 @@ class SchedulerSide:
         self._world_size = metadata.world_size
         self._clients = clients
         self._requests: dict[str, TrackedRequest] = {}
+        self._ended: dict[str, TrackedRequest] = {}
+        """Requests whose blocks wait for saves."""
         self._awaited: set[str] = set()
+        self._saving: Counter[bytes] = Counter()
+        """Chunks that are being saved, by their hashes."""
 
     def matched_tokens(self, request: "Request", num_computed: int) -> int | Pending:
         """How many tokens after the first `num_computed` can be loaded: whole blocks, and
@@ -43,8 +49,8 @@ class SchedulerSide:
             return 0
         if tracked.offer is None or tracked.offer.num_computed != num_computed:
             found = self._look_up(tracked)
-            if isinstance(found, Pending):
-                return found
+            if isinstance(found, Pending) or self._is_worth_waiting(tracked, found):
+                return PENDING
             most = request.num_tokens - 1
             usable = min(found, most - most % self._block_size)
             more = max(0, usable - num_computed)
@@ -86,8 +92,7 @@ class SchedulerSide:
     def observe(self, report: WorkerReport) -> None:
         """What the workers reported of a step."""
         for request_id, times in report.saved.items():
-            if request_id in self._requests:
-                self._requests[request_id].done += times
+            self._note_saves(request_id, times)
         for request_id in report.failed:
             if request_id in self._requests:
                 tracked = self._requests[request_id]
@@ -98,10 +103,38 @@ class SchedulerSide:
         """The request has ended. Whether its blocks must wait for saves."""
         tracked = self._requests.pop(request.request_id, None)
         self._clients.forget(request.request_id)
-        if tracked is None or tracked.done >= tracked.planned * self._world_size:
+        if tracked is None or not tracked.saving:
             return False
+        self._ended[request.request_id] = tracked
         self._awaited.add(request.request_id)
         return True
+
+    def _note_saves(self, request_id: str, times: int) -> None:
+        """So many more workers have done a save of that request; each does them in
+        order."""
+        tracked = self._requests.get(request_id) or self._ended.get(request_id)
+        if tracked is None:
+            return
+        tracked.reports += times
+        while tracked.saving and tracked.reports >= self._world_size:
+            tracked.reports -= self._world_size
+            self._saving.subtract(tracked.saving.popleft())
+        self._saving += Counter()
+        if not tracked.saving:
+            self._ended.pop(request_id, None)
+
+    def _is_worth_waiting(self, tracked: TrackedRequest, found: int) -> bool:
+        """Whether the chunk after what was found is just being saved for another request:
+        that takes milliseconds, and computing it again takes longer."""
+        position = found // self._chunk_size
+        is_coming = position < len(tracked.hashes) and tracked.hashes[position] in self._saving
+        now = time.monotonic()
+        if not is_coming:
+            tracked.waiting_since = None
+            return False
+        if tracked.waiting_since is None:
+            tracked.waiting_since = now
+        return now - tracked.waiting_since < self._config.lookup_timeout_ms / 1000
 
     def _track(self, request: "Request") -> TrackedRequest:
         tracked = self._requests.get(request.request_id)
@@ -173,7 +206,8 @@ class SchedulerSide:
             )
         )
         tracked.num_kept = beyond
-        tracked.planned += 1
+        tracked.saving.append(hashes[first:beyond])
+        self._saving.update(hashes[first:beyond])
 
     def _forget_progress(self, tracked: TrackedRequest) -> None:
         tracked.offer = tracked.load = None

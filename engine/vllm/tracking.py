@@ -1,6 +1,8 @@
 """What the scheduler's side remembers of a request."""
 
 import json
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,7 @@ class TrackedRequest:
     """One request from its first lookup to its end.
 
     `num_kept` are leading chunks that are stored already, or that a save was planned
-    for. `planned` and `done` count saves; `attempt` counts loads that failed.
+    for. `attempt` counts loads that failed.
     """
 
     request: "Request"
@@ -39,9 +41,13 @@ class TrackedRequest:
     num_kept: int = 0
     end: int = 0
     """Tokens that are computed after the last planned step."""
-    planned: int = 0
-    done: int = 0
+    saving: deque[Sequence[bytes]] = field(default_factory=deque)
+    """The chunks of each save that is under way, in order."""
+    reports: int = 0
+    """Workers that have done the first of those saves."""
     attempt: int = 0
+    waiting_since: float | None = None
+    """When the request began to wait for others' saves; None while it does not."""
 
     def hash_chunks(self) -> list[bytes]:
         """Hashes of all whole chunks of the tokens that are known now."""

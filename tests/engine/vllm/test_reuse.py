@@ -80,6 +80,17 @@ def test_generate__shared_prefix__is_loaded_for_the_others(
         assert rest.cached == [128] * 7
 
 
+def test_generate__same_prompt_right_after__waits_for_its_chunks(
+    start: StartCached, plain: Plain
+) -> None:
+    prompt = BORDERS[-1]
+    with start({"max_num_seqs": 1}) as cached:
+        for _ in range(3):
+            generated = cached.engine.generate([prompt] * 4, max_tokens=1)
+            assert generated.cached[1:] == [reusable(len(prompt))] * 3
+            cached.worker.delete("/cache/clear").raise_for_status()
+
+
 @pytest.mark.parametrize("options", [{}, {"enable_prefix_caching": True}])
 def test_generate__chunked_prefill_and_prefix_caching__as_without(
     start: StartCached, plain: Plain, options: dict[str, object]
