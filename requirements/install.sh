@@ -3,7 +3,7 @@
 #
 #   requirements/install.sh VENV PART [PART …]
 #
-# PART is controlplane, vllm or test. `vllm` means the CUDA build where
+# PART is controlplane, vllm, test or demo. `vllm` means the CUDA build where
 # nvidia-smi finds a GPU, else the CPU build; KVPLANE_VLLM=cpu|cuda overrules.
 # A part that is installed already, from the same files, is not touched.
 set -eu
@@ -64,7 +64,8 @@ set_files() {
     controlplane) files="lock-controlplane.txt" ;;
     vllm) files="lock-$flavour.txt" ;;
     test) files="lock-test-$flavour.txt" ;;
-    *) stop "unknown part '$1'; known are controlplane, vllm, test" ;;
+    demo) files="demo.txt" ;;
+    *) stop "unknown part '$1'; known are controlplane, vllm, test, demo" ;;
     esac
 }
 
@@ -76,6 +77,7 @@ for part in $parts; do
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$fingerprint" ] && continue
     say "installing $files"
     set -- --compile-bytecode --quiet -r "$here/$files"
+    [ "$part" = demo ] && set -- "$@" --no-deps
     for place in $find_links; do set -- "$@" --find-links "$place"; done
     if [ "$flavour" = cpu ]; then
         set -- "$@" --overrides "$here/vllm-cpu-overrides.txt"
