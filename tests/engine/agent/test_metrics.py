@@ -80,6 +80,52 @@ def test_metrics__modes__show(client: TestClient) -> None:
     assert samples(client)["kvplane_stores_stopped_total", "frozen"] == 1
 
 
+def test_metrics__lookups_and_what_is_held_for_them__are_counted(
+    make_worker: MakeAgent, make_scheduler: MakeAgent
+) -> None:
+    agents = make_worker(), make_scheduler(enable_chunk_statistics=True, lookup_timeout_ms=10_000)
+    worker, scheduler = (
+        TestClient(create_app(agent), base_url="http://127.0.0.1:7000") for agent in agents
+    )
+    clients = agents[1].lookup
+    worker.post("/cache/store?tokens_mock=0,48")
+    scheduler.post("/chunk_statistics/start")
+    assert clients.lookup(range(80), "held") == 48
+    held = samples(worker)
+    assert (held["kvplane_held_requests",], held["kvplane_held_chunks",]) == (1, 3)
+    assert (held["kvplane_holds_expired_total",], held["kvplane_holds_refused_total",]) == (0, 0)
+    clients.forget("held")
+    clients.statistics.flush(10)
+    asked, served = samples(scheduler), samples(worker)
+    assert asked["kvplane_lookup_requests_total",] == 1
+    assert asked["kvplane_lookup_tokens_total",] == 80
+    assert asked["kvplane_lookup_hit_tokens_total",] == 48
+    assert asked["kvplane_lookup_seconds_total",] > 0
+    assert asked["kvplane_lookup_timeouts_total",] == 0
+    assert asked["kvplane_lookup_unreachable_total",] == 0
+    assert asked["kvplane_lookup_refusals_total",] == 0
+    assert asked["kvplane_chunk_statistics_chunks", "unique"] == 5
+    assert asked["kvplane_chunk_statistics_chunks", "duplicate"] == 0
+    assert asked["kvplane_chunk_statistics_collecting",] == 1
+    assert asked["kvplane_chunk_statistics_dropped_requests",] == 0
+    assert served["kvplane_lookup_served_requests_total",] == 1
+    assert served["kvplane_lookup_served_chunks_total",] == 5
+    assert served["kvplane_lookup_served_hit_chunks_total",] == 3
+    assert served["kvplane_lookup_served_faults_total",] == 0
+    for agent in agents:
+        agent.workers.abandon()
+
+
+def test_metrics__worker_is_gone__is_counted(make_scheduler: MakeAgent) -> None:
+    agent = make_scheduler(lookup_timeout_ms=50)
+    assert agent.lookup.lookup(range(80), "a") == 0
+    client = TestClient(create_app(agent), base_url="http://127.0.0.1:6999")
+    found = samples(client)
+    assert found["kvplane_lookup_timeouts_total",] == 1
+    assert found["kvplane_lookup_hit_tokens_total",] == 0
+    agent.workers.abandon()
+
+
 def test_metrics__eviction__shows_its_age(make_worker: MakeAgent) -> None:
     agent = make_worker(max_local_cpu_size=3 * 4096 / (1 << 30) + 1e-12)
     agent.cache.store_mock(TokenRange(0, 48))
