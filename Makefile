@@ -42,6 +42,7 @@ schema: install-test ## write both OpenAPI documents anew
 	$(PY) -m engine.agent.openapi > docs/openapi/agent.json
 
 test: lint ## lint, then every test
+	@requirements/install.sh $(VENV) demo
 	@requirements/browser.sh
 	@requirements/redis.sh
 	$(VENV)/bin/pytest

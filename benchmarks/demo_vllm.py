@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import httpx
 
-from benchmarks.smollm2 import prepare
-from benchmarks.vllm_reuse import MODEL
-from benchmarks.vllm_server import ask, vllm_server
 from tests.support.controlplane import prepare as prepare_controlplane
 from tests.support.controlplane import serve_command
 from tests.support.processes import clean_environment, free_ports, manage, running
+from tests.support.smollm2 import MODEL, prepare
+from tests.support.vllm_server import ask, vllm_server
 
 DIRECTORY = MODEL.parent / "demo-vllm"
 AGENT_TOKEN = "demo-agent-token"

