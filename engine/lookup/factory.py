@@ -88,7 +88,12 @@ def make_client(
     if plan.hit_ratio is not None:
         client = HitLimitLookupClient(client, plan.hit_ratio)
     if plan.counts_chunks:
-        client = ChunkStatisticsLookupClient(client, statistics())
+        try:
+            counting = statistics()
+        except LookupUnavailable:
+            client.close()
+            raise
+        client = ChunkStatisticsLookupClient(client, counting)
     return client
 
 

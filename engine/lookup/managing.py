@@ -89,7 +89,8 @@ class LookupClients:
         self._shared: _Shared | None = None
         """None: there is no client, and nothing is cached."""
         self._statistics = KeptStatistics(config)
-        self._counts_chunks = False
+        self._counting: ChunkStatistics | None = None
+        """None: the client feeds none, or there is no client."""
         self._managing = threading.Lock()
 
     @property
@@ -168,18 +169,18 @@ class LookupClients:
             )
             if (
                 plan.counts_chunks
-                and not self._counts_chunks
+                and self._counting is None
                 and self._config.chunk_statistics_auto_start_statistics
             ):
                 self._statistics.present().start()
-            self._counts_chunks = plan.counts_chunks
+            self._counting = self._statistics.present() if plan.counts_chunks else None
             return Replacement(self._replace(_Shared(made)), made.describe())
 
     def close(self) -> str:
         """Have no client; the name of the one that there was. Until the next create
         nothing counts as cached."""
         with self._managing:
-            self._counts_chunks = False
+            self._counting = None
             return self._replace(None)
 
     def shut_down(self) -> None:
@@ -189,11 +190,12 @@ class LookupClients:
 
     @property
     def statistics(self) -> ChunkStatistics:
-        """What the present client counts chunks in. Raises StatisticsUnavailable."""
-        with self._managing:
-            if not self._counts_chunks:
-                raise StatisticsUnavailable
-            return self._statistics.present()
+        """What the present client counts chunks in; does not wait for a client that is
+        being made. Raises StatisticsUnavailable."""
+        counting = self._counting
+        if counting is None:
+            raise StatisticsUnavailable
+        return counting
 
     def counters(self) -> dict[str, float]:
         """What lookups did since the start."""

@@ -3,7 +3,10 @@
 import itertools
 import threading
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
@@ -14,8 +17,9 @@ from engine.lookup import PENDING, LookupUnavailable, Pending, Prompt
 from engine.lookup.factory import plan_client
 from engine.lookup.hit_limit import HitLimitLookupClient
 from engine.lookup.index import LocalWorkers
-from engine.lookup.managing import StatisticsUnavailable
-from tests.engine.lookup.conftest import CHUNK, Deploy, Deployment
+from engine.lookup.managing import LookupClients, StatisticsUnavailable
+from engine.metadata import scheduler_metadata
+from tests.engine.lookup.conftest import CHUNK, SHAPE, Deploy, Deployment
 
 PLAIN, ASYNC, BYPASS = (
     "LMCacheLookupClient",
@@ -328,3 +332,54 @@ def test_recreate__eight_threads_look_up_meanwhile__every_lookup_is_answered_rig
     assert max(slowest) < timeout_ms / 1000
     faults = deployment.clients.counters()
     assert faults["lookup_timeouts"] == faults["lookup_unreachable"] == 0
+
+
+class SlowWorkers(LocalWorkers):
+    """Whether a client can be made is not known before `known` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = threading.Event()
+        self.known = threading.Event()
+
+    def lacks(self, worker_ids: Iterable[int]) -> list[int]:
+        self.is_asked.set()
+        assert self.known.wait(30)
+        return super().lacks(worker_ids)
+
+
+def test_statistics__while_a_client_is_made__are_there_at_once() -> None:
+    config = EngineConfig.load(flags={**SHAPE, "enable_chunk_statistics": True})
+    local = SlowWorkers()
+    clients = LookupClients(config, scheduler_metadata(config, "engine"), local)
+    clients.create()
+    config.update({"enable_scheduler_bypass_lookup": True})
+    with ThreadPoolExecutor(2) as threads:
+        making = threads.submit(clients.create)
+        assert local.is_asked.wait(30)
+        try:
+            status = threads.submit(lambda: clients.statistics.status()).result(timeout=5)
+            assert status["total_chunks"] == 0
+        finally:
+            local.known.set()
+        with pytest.raises(LookupUnavailable):
+            making.result()
+    clients.shut_down()
+
+
+def test_create__no_memory_for_statistics__leaves_nothing_open(
+    deploy: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = deploy(1)
+    deployment.serve()
+    deployment.set(enable_chunk_statistics=True)
+    threads = set(threading.enumerate())
+
+    def no_memory(*given: object, **named: object) -> NoReturn:
+        raise MemoryError
+
+    monkeypatch.setattr("engine.lookup.kept_statistics.make_counter", no_memory)
+    with pytest.raises(LookupUnavailable):
+        deployment.clients.create()
+    assert deployment.clients.client_name == PLAIN
+    assert set(threading.enumerate()) == threads
