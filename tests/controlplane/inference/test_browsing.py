@@ -27,6 +27,18 @@ def test_page__of_every_path__has_a_form_for_each_method_with_its_parameters(
     assert ("data-body" in text) == takes_body
 
 
+def test_page__no_agent_in_the_path__asks_for_agent_and_engine(
+    operator_api, make_agent, agents
+) -> None:
+    make_agent()
+    text = operator_api.get("/freeze/status", headers=HTML).content.decode()
+    assert 'name="agent"' in text
+    assert 'name="engine"' in text
+    scoped = operator_api.get("/agents/worker-0/freeze/status", headers=HTML).content.decode()
+    assert 'name="agent"' not in scoped
+    assert 'name="engine"' not in scoped
+
+
 def test_page__viewer_at_a_change__button_is_disabled(viewer_api, make_agent, agents) -> None:
     make_agent()
     text = viewer_api.get("/agents/worker-0/freeze/enable", headers=HTML).content.decode()
