@@ -13,10 +13,11 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from engine.lookup.messages import (
+    HASH_BYTES,
     Answer,
     Forget,
+    Question,
     Refusal,
-    ToWorker,
     Unreadable,
     decode_at_scheduler,
     encode,
@@ -51,6 +52,8 @@ class PendingQuestion:
     number: int
     request_id: str
     encoded: bytes
+    most_chunks: int
+    """Chunks that were asked about."""
     waiting_for: set[int]
     deadline: float
     """On the monotonic clock."""
@@ -127,11 +130,16 @@ class Channel:
         return next(self._numbers)
 
     def ask(
-        self, number: int, request_id: str, message: ToWorker, timeout_s: float
+        self, number: int, request_id: str, message: Question, timeout_s: float
     ) -> PendingQuestion:
         """Send the question to every worker; it ends within `timeout_s`."""
         question = PendingQuestion(
-            number, request_id, encode(message), set(self._ranks), time.monotonic() + timeout_s
+            number,
+            request_id,
+            encode(message),
+            len(message.hashes) // HASH_BYTES,
+            set(self._ranks),
+            time.monotonic() + timeout_s,
         )
         self._orders.give(lambda: self._begin(question))
         return question
@@ -216,7 +224,8 @@ class Channel:
         question = self._questions.get(message.number)
         if question is None or rank not in question.waiting_for:
             return
-        if isinstance(message, Refusal):
+        # A number that cannot be is no better than none.
+        if isinstance(message, Refusal) or not 0 <= message.num_chunks <= question.most_chunks:
             self._end(question, Ending.REFUSED)
             return
         is_first = len(question.waiting_for) == len(self._ranks)

@@ -287,6 +287,14 @@ def test_client__rubbish_before_the_answer__is_passed_over(tmp_path: Path) -> No
     assert answers == [8]
 
 
+@pytest.mark.parametrize("impossible", [-1, 3, 1 << 40])
+def test_client__answer_that_cannot_be__counts_as_nothing(tmp_path: Path, impossible: int) -> None:
+    pair = Pair(f"ipc://{tmp_path}/socket", Index(lambda prompt: impossible))
+    assert pair.client.lookup(PROMPT) == 0
+    assert pair.asked.snapshot()["lookup_refusals"] == 1
+    pair.close()
+
+
 def test_server__address_in_use__says_so_and_takes_nothing_away(pair: Pair) -> None:
     with pytest.raises(LookupUnavailable, match="lmcache_instance_id"):
         pair.serve()
