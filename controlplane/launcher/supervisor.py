@@ -4,7 +4,6 @@ import ctypes
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,21 +32,23 @@ class Supervisor:
     def __init__(self, log_directory: Path) -> None:
         self._log_directory = log_directory
         self._running: list[tuple[ProcessPlan, subprocess.Popen[bytes]]] = []
-        self._stop = threading.Event()
+        self._stop_requested = False
 
     def stop_on_signals(self) -> None:
         """Let Ctrl-C, SIGTERM and a closed terminal end `wait_until_ready` and
         `watch`."""
 
         def request_stop(signum: int, frame: FrameType | None) -> None:
-            self._stop.set()
+            # No lock here, so no threading.Event: the handler may interrupt its own
+            # thread while that holds the lock, and would wait for it for ever.
+            self._stop_requested = True
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, request_stop)
 
     @property
     def stop_requested(self) -> bool:
-        return self._stop.is_set()
+        return self._stop_requested
 
     def start(self, plan: ProcessPlan) -> None:
         """Start a process in a session of its own, so that Ctrl-C reaches it
@@ -89,13 +90,14 @@ class Supervisor:
                     f"Not ready after {timeout:.0f} s: {', '.join(missing)}. "
                     f"The logs are in {self._log_directory}."
                 )
-            self._stop.wait(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def watch(self) -> None:
         """Return when a stop is requested; raise ProcessFailed when a process
         ends before."""
-        while not self._stop.wait(POLL_SECONDS):
+        while not self.stop_requested:
             self._check_alive()
+            time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
         """Ask every process to end, the last started first, and kill those

@@ -1,7 +1,9 @@
 """Starting, watching and stopping real processes."""
 
 import os
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,3 +91,29 @@ def test_plan_agents__settings_of_the_control_plane__are_not_passed_on() -> None
     for entry in plans:
         assert not CONTROLPLANE_SETTINGS & set(entry.environment)
         assert entry.environment["KVPLANE_NUM_LAYERS"] == "2"
+
+
+# As fast as it goes, so that a signal finds the watch at every one of its steps.
+WATCH = """
+import pathlib, sys
+from controlplane.launcher import supervisor
+supervisor.POLL_SECONDS = 0.0
+watching = supervisor.Supervisor(pathlib.Path(sys.argv[1]))
+watching.stop_on_signals()
+print("watching", flush=True)
+watching.watch()
+"""
+
+
+def test_watch__signals_on_each_others_heels__always_stops(tmp_path: Path) -> None:
+    for _ in range(12):
+        with subprocess.Popen(
+            [sys.executable, "-c", WATCH, str(tmp_path)], stdout=subprocess.PIPE
+        ) as watching:
+            try:
+                watching.stdout.readline()  # type: ignore[union-attr]  # it is piped
+                for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                    watching.send_signal(number)
+                assert watching.wait(10) == 0
+            finally:
+                watching.kill()
