@@ -51,7 +51,16 @@ class AgentAdmin(RoleModelAdmin):
     """Agents. The token goes in and never comes out."""
 
     form = AgentForm
-    list_display = ("name", "engine", "role", "worker_id", "url", "dialect", "last_seen_at")
+    list_display = (
+        "name",
+        "engine",
+        "role",
+        "worker_id",
+        "url",
+        "dialect",
+        "last_seen_at",
+        "left_at",
+    )
     list_filter = ("role", "dialect", "engine")
     list_select_related = ("engine",)
     search_fields = ("name", "url", "engine__name", "instance_id")
@@ -66,7 +75,7 @@ class AgentAdmin(RoleModelAdmin):
         "instance_id",
         "new_token",
     )
-    _known = ("boot_id", "enrolled_with", "registered_at", "last_seen_at", "last_status")
+    _known = ("boot_id", "enrolled_with", "registered_at", "last_seen_at", "left_at", "last_status")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """What can be given, and for a known agent what is known."""

@@ -16,16 +16,19 @@ class EngineFilter(filters.FilterSet):
 
 
 class AgentFilter(filters.FilterSet):
-    """`?engine=&role=&dialect=&name=`."""
+    """`?engine=&role=&dialect=&name=&left=`."""
 
     name = filters.CharFilter()
     engine = filters.CharFilter(field_name="engine__name")
     role = filters.ChoiceFilter(choices=ROLE_CHOICES)
     dialect = filters.ChoiceFilter(choices=Dialect.choices)
+    left = filters.BooleanFilter(
+        field_name="left_at", lookup_expr="isnull", exclude=True, label="Whether its process ended"
+    )
 
     class Meta:
         model = Agent
-        fields = ["name", "engine", "role", "dialect"]
+        fields = ["name", "engine", "role", "dialect", "left"]
 
 
 class EnrolmentTokenFilter(filters.FilterSet):

@@ -75,6 +75,9 @@ class Agent(models.Model):
     registered_at = models.DateTimeField(default=timezone.now)
     last_seen_at = models.DateTimeField(null=True, blank=True)
     last_status = models.JSONField(default=dict, blank=True)
+    left_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it said that its process ends; empty while it runs."
+    )
 
     class Meta:
         ordering: ClassVar = ["name"]

@@ -62,6 +62,7 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
             "boot_id",
             "registered_at",
             "last_seen_at",
+            "left_at",
         ]
         read_only_fields = fields
 
@@ -127,6 +128,16 @@ class EnrolSerializer(serializers.Serializer[Agent]):
     )
     dialect = serializers.ChoiceField(choices=Dialect.choices, default=Dialect.KVPLANE)
     boot_id = serializers.CharField(max_length=64, allow_blank=True, default="")
+
+
+class DepartureSerializer(serializers.Serializer[Agent]):
+    """What an agent says when its process ends."""
+
+    name = serializers.CharField(max_length=128, validators=[validate_name])
+    agent_token = serializers.CharField(
+        max_length=512, allow_blank=True, allow_null=True, default=None, write_only=True
+    )
+    boot_id = serializers.CharField(max_length=64, help_text="Of the start that ends.")
 
 
 class EnrolmentTokenSerializer(serializers.ModelSerializer[EnrolmentToken]):

@@ -1,4 +1,4 @@
-"""Registering, enrolling, finding and observing agents."""
+"""Registering, enrolling, finding and observing agents, and taking their leave."""
 
 import hmac
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import Case, F, QuerySet, When
 from django.utils import timezone
 
 from controlplane.accounts.secrets import ENROLMENT_TOKEN_PREFIX, digest_of, make_secret
@@ -78,8 +78,8 @@ class NoDefaultAgent(ContractError):
             "?agent=, the X-KVPlane-Agent header or /agents/<name>/, or its engine with ?engine= "
             "or X-KVPlane-Engine."
             if candidates
-            else f"No agent with the {what} that this path needs is registered; register one "
-            "at /api/v1/agents/ or start one with an enrolment token.",
+            else f"No agent with the {what} that this path needs is registered and running; "
+            "register one at /api/v1/agents/ or start one with an enrolment token.",
             {"candidates": candidates},
         )
 
@@ -94,6 +94,18 @@ class NameTaken(ContractError):
             f"An agent '{name}' is known, and this enrolment did not prove to be its own: the "
             "agent_token is not the stored one. Choose another name, or have an admin store "
             "the new agent_token or remove that agent.",
+        )
+
+
+class NotItsOwn(ContractError):
+    """A departure was announced for somebody else's agent."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            403,
+            "Not its own",
+            f"Only agent '{name}' itself says that it ends: the agent_token is not the stored "
+            "one. Admins may remove it.",
         )
 
 
@@ -157,8 +169,8 @@ def find_agent_of(engine: str, name: str) -> Agent:
 
 
 def agents_with(component: Component) -> list[Agent]:
-    """Agents that have the component when all is well, by name; at most
-    MAX_CANDIDATES of them."""
+    """Agents that have the component when all is well and have not left, by name; at
+    most MAX_CANDIDATES of them."""
     return _with_component(component, "", [])
 
 
@@ -179,7 +191,8 @@ def _with_component(component: Component, condition: str, values: list[str]) -> 
     places = ", ".join(["%s"] * len(roles))
     found = read_rows(
         _CALLABLE,
-        f"FROM fleet_agent agent WHERE role IN ({places}) {condition} ORDER BY name LIMIT %s",
+        f"FROM fleet_agent agent WHERE role IN ({places}) AND left_at IS NULL {condition} "
+        "ORDER BY name LIMIT %s",
         [*roles, *values, MAX_CANDIDATES],
     )
     return [agent for (agent,) in found]
@@ -244,6 +257,15 @@ def find_enrolment_token(plaintext: str) -> EnrolmentToken:
     return token
 
 
+def find_parting_token(plaintext: str) -> EnrolmentToken:
+    """The token that agents may take their leave with: it may have expired since they
+    enrolled. Raises Unauthorized."""
+    token = EnrolmentToken.objects.filter(digest=digest_of(plaintext), revoked_at=None).first()
+    if token is None:
+        raise Unauthorized("The enrolment token is unknown or revoked; ask an admin.")
+    return token
+
+
 def enrol(
     token: EnrolmentToken, spec: AgentSpec, *, source_address: str, request_id: str
 ) -> Registration:
@@ -270,6 +292,55 @@ def enrol(
             status=error.status,
         )
         raise
+
+
+def leave(
+    token: EnrolmentToken,
+    *,
+    name: str,
+    agent_token: str,
+    boot_id: str,
+    source_address: str,
+    request_id: str,
+) -> Agent:
+    """Note that the agent's process ends. The agent stays registered, with its
+    history. Changes nothing if `boot_id` is not of its latest start: a departure may
+    arrive after the next start.
+
+    Raises AgentNotFound, and NotItsOwn, which goes on record, unless the departure
+    shows the stored agent token, or, for an agent without one, the enrolment token
+    that it came with.
+    """
+    actor = Actor(ActorKind.AGENT, name, f"enrolment_token:{token.pk}", source_address)
+    with transaction.atomic():
+        locked = Agent.objects.select_for_update(of=("self",)).select_related("engine")
+        agent = locked.filter(name=name).first()
+        if agent is None:
+            raise AgentNotFound(name)
+        is_its_own = _shows_its_token(agent, agent_token, token)
+        if is_its_own and agent.boot_id == boot_id and agent.left_at is None:
+            agent.left_at = timezone.now()
+            agent.save(update_fields=["left_at"])
+            _record_departure(agent, actor, request_id, "succeeded", None)
+    if not is_its_own:
+        error = NotItsOwn(name)
+        _record_departure(agent, actor, request_id, "denied", error.status)
+        raise error
+    return agent
+
+
+def _record_departure(
+    agent: Agent, actor: Actor, request_id: str, outcome: str, status: int | None
+) -> None:
+    audit.record(
+        action="agent.leave",
+        actor=actor,
+        request_id=request_id,
+        agent=agent.name,
+        request={"boot_id": agent.boot_id, "engine": agent.engine.name},
+        outcome=outcome,
+        status=status,
+    )
 
 
 def validate_spec(spec: AgentSpec) -> AgentSpec:
@@ -334,6 +405,7 @@ def _write(
     if token is not None:
         agent.enrolled_with = token
         agent.last_seen_at = timezone.now()
+        agent.left_at = None
     after = _describe(agent)
     agent.save()
     if created or token_changed or before != after:
@@ -350,12 +422,18 @@ def _write(
 
 
 def _is_its_own(agent: Agent, spec: AgentSpec, token: EnrolmentToken) -> bool:
-    stored, shown = _readable_token(agent), spec.token or ""
+    shown = spec.token or ""
+    stored = _readable_token(agent)
+    stays = (agent.url, agent.engine.name) == (spec.url, spec.engine)
+    return _shows_its_token(agent, shown, token) and (bool(stored) or stays or stored == shown)
+
+
+def _shows_its_token(agent: Agent, shown: str, token: EnrolmentToken) -> bool:
+    stored = _readable_token(agent)
     if stored:
         return hmac.compare_digest(stored.encode(), shown.encode())
     # Nothing to compare with: there is none, or the secret key is another one now.
-    stays = (agent.url, agent.engine.name) == (spec.url, spec.engine)
-    return agent.enrolled_with_id == token.pk and (stays or stored == shown)
+    return agent.enrolled_with_id == token.pk
 
 
 def _engine_named(name: str, actor: Actor, request_id: str) -> Engine:
@@ -434,6 +512,8 @@ def record_observation(agent: Agent, status: Mapping[str, object]) -> None:
         last_status=agent.last_status,
         boot_id=agent.boot_id,
         instance_id=agent.instance_id,
+        # What it said before it left may be read after; only a new start is a return.
+        left_at=Case(When(boot_id=agent.boot_id, then=F("left_at")), default=None),
     )
     if not seen:
         raise AgentNotFound(agent.name)

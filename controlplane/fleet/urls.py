@@ -1,10 +1,11 @@
-"""`/api/v1/engines/`, `/api/v1/agents/`, `/api/v1/enrolment-tokens/` and
-`/api/v1/enrol`."""
+"""`/api/v1/engines/`, `/api/v1/agents/`, `/api/v1/enrolment-tokens/`, `/api/v1/enrol`
+and `/api/v1/enrol/leave`."""
 
 from django.urls import re_path
 
 from controlplane.fleet.views import (
     AgentViewSet,
+    DepartureView,
     EngineViewSet,
     EnrolmentTokenViewSet,
     EnrolView,
@@ -18,5 +19,6 @@ router.register("enrolment-tokens", EnrolmentTokenViewSet)
 
 urlpatterns = [
     re_path(r"^enrol/?$", EnrolView.as_view(), name="enrol"),
+    re_path(r"^enrol/leave/?$", DepartureView.as_view(), name="enrol-leave"),
     *router.urls,
 ]

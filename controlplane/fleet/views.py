@@ -284,10 +284,7 @@ class EnrolView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Register the calling agent, or note that it started anew."""
-        scheme, _, plaintext = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthorized("Send the enrolment token as 'Authorization: Bearer kvpe_…'.")
-        enrolment = services.find_enrolment_token(plaintext.strip())
+        enrolment = services.find_enrolment_token(_shown_enrolment_token(request))
         data = _validated(serializers.EnrolSerializer(data=request.data))
         registration = services.enrol(
             enrolment,
@@ -309,6 +306,54 @@ class EnrolView(APIView):
             serializers.AgentDetailSerializer(registration.agent).data,
             status=status.HTTP_201_CREATED if registration.created else status.HTTP_200_OK,
         )
+
+
+class DepartureView(APIView):
+    """Where agents that enrolled say that their process ends."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_classes = (ScopedRateThrottle,)
+    throttle_scope = "enrol"
+
+    @extend_schema(
+        request=serializers.DepartureSerializer,
+        responses={
+            200: OpenApiResponse(
+                serializers.AgentDetailSerializer, "As it is known now; it stays registered."
+            ),
+            **{
+                code: OpenApiResponse({"$ref": "#/components/schemas/Error"}, why)
+                for code, why in (
+                    (401, "The enrolment token is not good."),
+                    (403, "It is not the agent's own word."),
+                    (404, "No such agent is registered."),
+                    (429, "Too many attempts from this address; wait for Retry-After."),
+                )
+            },
+        },
+        auth=[{"enrolmentToken": []}],  # type: ignore[list-item]  # a requirement object
+    )
+    def post(self, request: Request) -> Response:
+        """Note that the calling agent's process ends."""
+        enrolment = services.find_parting_token(_shown_enrolment_token(request))
+        data = _validated(serializers.DepartureSerializer(data=request.data))
+        agent = services.leave(
+            enrolment,
+            name=data["name"],
+            agent_token=data["agent_token"] or "",
+            boot_id=data["boot_id"],
+            source_address=source_address(request),
+            request_id=request_id_of(request),
+        )
+        return Response(serializers.AgentDetailSerializer(agent).data)
+
+
+def _shown_enrolment_token(request: Request) -> str:
+    scheme, _, plaintext = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthorized("Send the enrolment token as 'Authorization: Bearer kvpe_…'.")
+    return str(plaintext).strip()
 
 
 def _typed(data: dict[str, Any]) -> dict[str, Any]:

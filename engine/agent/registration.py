@@ -1,4 +1,4 @@
-"""Telling a control plane that this agent exists.
+"""Telling a control plane that this agent exists, and that it ends.
 
 In the background: an agent serves whether or not its control plane answers.
 """
@@ -17,6 +17,9 @@ from engine.agent.agent import Agent
 logger = logging.getLogger(__name__)
 
 ENROL_PATH = "/api/v1/enrol"
+LEAVE_PATH = "/api/v1/enrol/leave"
+FAREWELL_SECONDS = 2.0
+"""How long an agent that ends waits for its control plane at most."""
 _ANSWER_SECONDS = 10.0
 # Refusals that pass by themselves (RFC 9110, 15.5.9; RFC 6585, 4).
 _PASSING = frozenset({408, 429})
@@ -43,21 +46,54 @@ async def register(agent: Agent, url: str, backoff: Backoff | None = None) -> No
     """Register the agent, reachable at `url`, until the control plane says yes,
     or no for good. Returns at once if the configuration names no control plane
     or no enrolment token. Never raises for what the control plane does."""
-    controlplane, token = agent.config.controlplane_url, agent.config.enrolment_token
-    if controlplane is None or token is None:
+    target = _target_of(agent)
+    if target is None:
         return
-    _warn_if_readable(controlplane)
-    request = httpx.Request(
-        "POST",
-        controlplane.rstrip("/") + ENROL_PATH,
-        headers={"authorization": f"Bearer {token}", "user-agent": "kvplane-agent"},
-        json=registration_of(agent, url),
-    )
+    _warn_if_readable(target.url)
+    request = target.request(ENROL_PATH, registration_of(agent, url))
     async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS) as client:
         for delay in (backoff or Backoff()).delays():
             if await _is_settled(client, request, agent.name):
                 return
             await asyncio.sleep(delay)
+
+
+async def deregister(agent: Agent) -> None:
+    """Tell the control plane, once, that this process ends. Returns within
+    FAREWELL_SECONDS, and at once if the configuration names no control plane or no
+    enrolment token. Never raises for what the control plane does."""
+    target = _target_of(agent)
+    if target is None:
+        return
+    request = target.request(LEAVE_PATH, departure_of(agent))
+    try:
+        async with (
+            asyncio.timeout(FAREWELL_SECONDS),
+            httpx.AsyncClient(trust_env=False) as client,
+        ):
+            answer = await client.send(request)
+    except (httpx.HTTPError, TimeoutError) as error:
+        logger.warning("Control plane not told that %s ends: %r.", agent.name, error)
+        return
+    if answer.is_success:
+        logger.info("Told the control plane that %s ends.", agent.name)
+        return
+    logger.warning(
+        "The control plane did not take that %s ends (%d): %.500r.",
+        agent.name,
+        answer.status_code,
+        answer.text,
+    )
+
+
+def departure_of(agent: Agent) -> dict[str, object]:
+    """What the control plane is told at the end. `agent_token` proves that it is
+    this agent's own word, `boot_id` which of its starts has ended."""
+    return {
+        "name": agent.name,
+        "agent_token": agent.config.agent_token,
+        "boot_id": agent.boot_id,
+    }
 
 
 def registration_of(agent: Agent, url: str) -> dict[str, object]:
@@ -73,6 +109,28 @@ def registration_of(agent: Agent, url: str) -> dict[str, object]:
         "dialect": "kvplane",
         "boot_id": agent.boot_id,
     }
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A control plane and the token that it is told things with."""
+
+    url: str
+    token: str
+
+    def request(self, path: str, document: dict[str, object]) -> httpx.Request:
+        return httpx.Request(
+            "POST",
+            self.url.rstrip("/") + path,
+            headers={"authorization": f"Bearer {self.token}", "user-agent": "kvplane-agent"},
+            json=document,
+        )
+
+
+def _target_of(agent: Agent) -> _Target | None:
+    """None if the configuration lacks the control plane or the enrolment token."""
+    url, token = agent.config.controlplane_url, agent.config.enrolment_token
+    return None if url is None or token is None else _Target(url, token)
 
 
 async def _is_settled(client: httpx.AsyncClient, request: httpx.Request, name: str) -> bool:

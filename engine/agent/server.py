@@ -14,7 +14,7 @@ from engine.agent.agent import Agent
 from engine.agent.app import create_app
 from engine.agent.listening import url_of
 from engine.agent.protocol import JSONHttpProtocol
-from engine.agent.registration import register
+from engine.agent.registration import deregister, register
 from engine.contract.version import commit_id
 
 GRACE_SECONDS = 3.0
@@ -56,8 +56,9 @@ class _Server(uvicorn.Server):
 
 
 async def serve(listeners: Sequence[Listener], stop: asyncio.Event, announce: Announce) -> None:
-    """Serve every agent until `stop` is set, then end within seconds: calls in
-    flight have GRACE_SECONDS, after which they are answered 503."""
+    """Serve every agent until `stop` is set, then tell their control planes and end
+    within seconds: calls in flight have GRACE_SECONDS, after which they are answered
+    503."""
     # Asking git takes milliseconds; it must not happen within a request.
     await asyncio.to_thread(commit_id)
     for listener in listeners:
@@ -80,6 +81,10 @@ async def serve(listeners: Sequence[Listener], stop: asyncio.Event, announce: An
             task.cancel()
         for server in servers:
             server.should_exit = True
+        # Whether it was registered cannot be known here: an enrolment that was
+        # cancelled may have arrived.
+        for listener in listeners:
+            tasks.create_task(deregister(listener.agent))
         await asyncio.wait(serving, timeout=GRACE_SECONDS)
         for listener in listeners:
             listener.agent.workers.abandon()

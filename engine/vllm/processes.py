@@ -42,6 +42,11 @@ class SchedulerProcess:
 
     def __init__(self, vllm_config: "VllmConfig", facts: KVFacts) -> None:
         config = load_config(vllm_config, facts)
+        if config.controlplane_url is not None and vllm_config.shutdown_timeout == 0:
+            logger.warning(
+                "vLLM will kill its processes when it stops, and the control plane will not be "
+                "told; start vLLM with --shutdown-timeout 10."
+            )
         metadata = metadata_of_scheduler(config, facts, new_engine_id())
         clients = LookupClients(config, metadata, _local_workers(config), mock_salt=MOCK_SALT)
         _create(clients)

@@ -63,6 +63,12 @@ def await_agents(api: httpx.Client) -> None:
         time.sleep(0.1)
 
 
+def left(api: httpx.Client) -> dict[str, bool]:
+    """Which agents have said that their process ends."""
+    agents = api.get("/api/v1/agents/").json()["results"]
+    return {agent["name"]: agent["left_at"] is not None for agent in agents}
+
+
 def hit_tokens(keys: dict[str, object], backend: str) -> float:
     """Tokens that the backend has restored."""
     port = int(str(keys["internal_api_server_port_start"])) + 1
@@ -97,8 +103,10 @@ def test_vllm_server__real_model__answers_the_same_warm_and_after_a_restart(
         before = hit_tokens(keys, "LocalCPUBackend")
         assert ask(client, DOCUMENT, QUESTIONS[0]).text == cold[0]
         assert hit_tokens(keys, "LocalCPUBackend") == before
+    assert left(api) == {"real-scheduler": True, "real-worker-0": True}
     with vllm_server(MODEL, port, tmp_path / "second.log", keys) as client:
         await_agents(api)
+        assert left(api) == {"real-scheduler": False, "real-worker-0": False}
         assert [ask(client, DOCUMENT, question).text for question in QUESTIONS] == cold
         assert hit_tokens(keys, "LocalDiskBackend") > 500
     with pytest.raises(httpx.ConnectError):

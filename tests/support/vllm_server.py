@@ -1,6 +1,8 @@
 """vLLM's OpenAI-compatible server with the connector, and what a client sees of it."""
 
+import contextlib
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +16,7 @@ from tests.support.processes import clean_environment, running
 from tests.support.vllm_driver import CONNECTOR, ROOT
 
 MODEL_NAME = "smollm2"
+_STOP_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,19 @@ def vllm_server(
         *("--dtype", "float32", "--max-model-len", "4352", "--block-size", "32"),
         *("--kv-cache-memory-bytes", str(500 << 20), "--enforce-eager"),
         *("--no-enable-prefix-caching", "--kv-transfer-config", json.dumps(transfer)),
+        *("--shutdown-timeout", "10"),
     ]
     environment = clean_environment(PYTHONPATH=str(ROOT), VLLM_NO_USAGE_STATS="1")
     with (
-        running(command, environment, log, [f"{url}/health"]),
+        running(command, environment, log, [f"{url}/health"]) as process,
         httpx.Client(base_url=url, timeout=300, trust_env=False) as client,
     ):
         yield client
+        # The first process alone, as Docker and Kubernetes do: a second signal, which
+        # vLLM's own would be, ends the others at once.
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
 
 
 def ask(client: httpx.Client, document: str, question: str) -> Answer:

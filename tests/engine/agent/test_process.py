@@ -189,11 +189,17 @@ def test_start__control_plane_named__every_agent_registers(tmp_path: Path) -> No
     ):
         for _ in range(2):
             assert server.arrived.acquire(timeout=30)
-    found = {entry.document["name"]: entry.document["url"] for entry in server.enrolments}
+    found = {
+        entry.document["name"]: entry.document["url"]
+        for entry in server.enrolments
+        if entry.path == "/api/v1/enrol"
+    }
     assert found == {
         "small-scheduler": f"http://127.0.0.1:{port}",
         "small-worker-0": f"http://127.0.0.1:{port + 1}",
     }
+    left = [entry.document["name"] for entry in server.enrolments if "leave" in entry.path]
+    assert sorted(left) == sorted(found)
     assert "secret" not in (tmp_path / "log").read_text()
 
 

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import socket
+import time
 from itertools import islice
 
 import pytest
 
-from engine.agent.registration import Backoff, register
+from engine.agent.registration import FAREWELL_SECONDS, Backoff, deregister, register
+from engine.agent.server import Listener, serve
 from tests.engine.agent.controlplane_double import controlplane
 
 FAST = Backoff(first=0.001, most=0.002)
@@ -99,6 +101,76 @@ def test_register__not_configured__does_nothing(make_worker, missing: str) -> No
         del settings[missing]
         settle(make_worker(**settings))
     assert server.enrolments == []
+
+
+def test_deregister__registered__says_which_start_has_ended(make_worker) -> None:
+    with controlplane(200) as server:
+        agent = make_worker(controlplane_url=f"{server.url}/", **TOKENS)
+        asyncio.run(deregister(agent))
+    (departure,) = server.enrolments
+    assert (departure.path, departure.authorization) == (
+        "/api/v1/enrol/leave",
+        "Bearer enrol-secret",
+    )
+    assert departure.document == {
+        "name": "small-worker-0",
+        "agent_token": "agent-secret",
+        "boot_id": agent.boot_id,
+    }
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
+def test_deregister__refused__says_so_and_asks_once(
+    make_worker, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    with controlplane(status, 200) as server:
+        asyncio.run(deregister(make_worker(controlplane_url=server.url, **TOKENS)))
+    assert len(server.enrolments) == 1
+    assert str(status) in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_deregister__control_plane_gone__returns(make_worker) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    agent = make_worker(controlplane_url=f"http://127.0.0.1:{port}", **TOKENS)
+    asyncio.run(asyncio.wait_for(deregister(agent), 30))
+
+
+def test_deregister__control_plane_never_answers__returns_in_time(make_worker) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        asyncio.run(deregister(make_worker(controlplane_url=url, **TOKENS)))
+    assert time.monotonic() - started < FAREWELL_SECONDS + 3
+
+
+@pytest.mark.parametrize("missing", ["controlplane_url", "enrolment_token"])
+def test_deregister__not_configured__does_nothing(make_worker, missing: str) -> None:
+    with controlplane(200) as server:
+        settings = {"controlplane_url": server.url, "enrolment_token": "enrol-secret"}
+        del settings[missing]
+        asyncio.run(deregister(make_worker(**settings)))
+    assert server.enrolments == []
+
+
+def test_serve__stopped__registers_at_the_start_and_leaves_at_the_end(make_worker) -> None:
+    with controlplane(201, 200) as server:
+        agent = make_worker(controlplane_url=server.url, **TOKENS)
+
+        async def scenario() -> None:
+            stop = asyncio.Event()
+            with socket.create_server(("127.0.0.1", 0)) as listening:
+                listener = Listener(agent, listening)
+                serving = asyncio.create_task(serve([listener], stop, lambda agent, url: None))
+                async with asyncio.timeout(30):
+                    while not server.enrolments:
+                        await asyncio.sleep(0.01)
+                    stop.set()
+                    await serving
+
+        asyncio.run(scenario())
+    assert [said.path for said in server.enrolments] == ["/api/v1/enrol", "/api/v1/enrol/leave"]
 
 
 def test_backoff__many_delays__grow_to_the_cap_with_jitter() -> None:
