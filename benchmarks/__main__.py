@@ -13,6 +13,7 @@ from benchmarks import (
     responsiveness,
     scheduler_lookup,
     transfer,
+    vllm_agent,
     vllm_reuse,
 )
 from benchmarks.report import Result
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "scheduler_lookup": scheduler_lookup.measure,
     "responsiveness": responsiveness.measure,
     "vllm_reuse": vllm_reuse.measure,
+    "vllm_agent": vllm_agent.measure,
 }
 
 

@@ -10,9 +10,9 @@ HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_SIZE, VOCABULARY = 64, 2, 4, 2, 32, 1024
 _MLP = 128
 
 
-def write_model(directory: Path) -> Path:
-    """Write weights and configuration; the directory. Weights have a standard deviation of
-    0.3: with much smaller ones a wrong KV cache would give the same tokens."""
+def write_model(directory: Path, **changes: object) -> Path:
+    """Write weights and configuration, with these changes; the directory. Weights have a
+    standard deviation of 0.3: with much smaller ones a wrong KV cache would give the same tokens."""
     directory.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
 
@@ -57,5 +57,5 @@ def write_model(directory: Path) -> Path:
         "eos_token_id": 2,
         "torch_dtype": "float32",
     }
-    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "config.json").write_text(json.dumps({**config, **changes}))
     return directory

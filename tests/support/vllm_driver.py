@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +124,11 @@ class Engine:
             *self._driver.call("generate", prompts=[list(p) for p in prompts], **parameters)
         )
 
+    def steps(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[float]:
+        """Seconds of each of vLLM's steps, from the first prompt to the last token."""
+        found = self._driver.call("steps", prompts=[list(p) for p in prompts], tokens=max_tokens)
+        return [float(seconds) for seconds in found]
+
     def preemptions(self) -> int:
         """How often a request lost its blocks since the start."""
         return int(self._driver.call("preemptions"))
@@ -178,6 +184,18 @@ def _main() -> None:
             [output.num_cached_tokens or 0 for output in outputs],
         )
 
+    def steps(prompts: list[list[int]], tokens: int) -> list[float]:
+        engine = running["llm"].llm_engine
+        parameters = SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True)
+        for number, prompt in enumerate(prompts):
+            engine.add_request(f"step-{number}", {"prompt_token_ids": prompt}, parameters)
+        seconds = []
+        while engine.has_unfinished_requests():
+            started = time.perf_counter()
+            engine.step()
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
     def preemptions() -> int:
         metrics = running["llm"].get_metrics()
         return sum(m.value for m in metrics if m.name == "vllm:num_preemptions")
@@ -187,6 +205,7 @@ def _main() -> None:
         "stop": stop,
         "generate": generate,
         "preemptions": preemptions,
+        "steps": steps,
     }
     for line in sys.stdin:
         asked = json.loads(line)

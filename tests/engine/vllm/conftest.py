@@ -35,7 +35,10 @@ class Cached:
     def __init__(self, engine: Engine, port: int) -> None:
         self.engine = engine
         self.scheduler = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
-        self.worker = httpx.Client(base_url=f"http://127.0.0.1:{port + 1}", trust_env=False)
+        self.worker, self.second_worker = (
+            httpx.Client(base_url=f"http://127.0.0.1:{port + number}", trust_env=False)
+            for number in (1, 2)
+        )
 
     def counters(self) -> dict[str, float]:
         return self.worker.get("/agent/status").json()["counters"]
@@ -51,6 +54,7 @@ class Cached:
     def close(self) -> None:
         self.scheduler.close()
         self.worker.close()
+        self.second_worker.close()
 
 
 StartCached = Callable[..., AbstractContextManager[Cached]]
@@ -62,8 +66,10 @@ def start(driver: Driver, model: Path) -> StartCached:
     from contextlib import contextmanager
 
     @contextmanager
-    def start(options: dict[str, object] | None = None, **keys: object) -> Iterator[Cached]:
-        port = free_ports(2)
+    def start(
+        options: dict[str, object] | None = None, model: Path = model, **keys: object
+    ) -> Iterator[Cached]:
+        port = free_ports(3)
         extra = {
             "internal_api_server_port_start": port,
             "chunk_size": CHUNK,

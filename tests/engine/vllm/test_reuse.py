@@ -20,6 +20,7 @@ from tests.engine.vllm.conftest import (
     tokens,
 )
 from tests.support.redis_server import running_redis
+from tests.support.tiny_llama import write_model
 from tests.support.vllm_driver import Driver, Generated, Refused
 
 pytestmark = pytest.mark.slow
@@ -275,6 +276,48 @@ def test_start__configuration_that_cannot_be__says_which_key(
 ) -> None:
     with pytest.raises(Refused, match=named), start(**keys):
         pass
+
+
+def test_start__window_in_every_layer__refused_with_the_remedy(
+    start: StartCached, tmp_path: Path
+) -> None:
+    model = write_model(
+        tmp_path, architectures=["MistralForCausalLM"], model_type="mistral", sliding_window=96
+    )
+    with (
+        pytest.raises(Refused, match=r"SlidingWindowSpec.*Start vLLM without kv_transfer_config"),
+        start(model=model),
+    ):
+        pass
+
+
+def test_generate__window_in_some_layers__as_without(
+    start: StartCached, driver: Driver, tmp_path: Path
+) -> None:
+    layers = ["sliding_attention", "full_attention"]
+    model = write_model(tmp_path, sliding_window=96, layer_types=layers)
+    with driver.engine(model, None) as engine:
+        without = engine.generate(SHARED).tokens
+    with start(model=model) as cached:
+        assert cached.engine.generate(SHARED).tokens == without
+        warm = cached.engine.generate(SHARED)
+    assert (warm.tokens, min(warm.cached)) == (without, 192)
+
+
+@pytest.mark.slow
+def test_generate__two_ranks__both_answer_or_it_is_computed(start: StartCached) -> None:
+    options = {"tensor_parallel_size": 2, "distributed_executor_backend": "mp"}
+    with start(options) as cached:
+        cold = cached.engine.generate(SHARED)
+        warm = cached.engine.generate(SHARED)
+        assert (warm.tokens, min(warm.cached)) == (cold.tokens, 192)
+        for rank, worker in enumerate((cached.worker, cached.second_worker)):
+            meta = worker.get("/meta").json()
+            assert (meta["worker_id"], meta["world_size"]) == (rank, 2)
+            assert meta["kv_shape"] == [2, 2, CHUNK, 1, 32]
+        cached.second_worker.delete("/cache/clear").raise_for_status()
+        assert cached.engine.generate(SHARED[:1]) == Generated(cold.tokens[:1], [0])
+        assert cached.engine.generate(SHARED[:1]) == Generated(cold.tokens[:1], [192])
 
 
 def test_agents__inside_vllm__tell_the_real_thing(start: StartCached, model: Path) -> None:
