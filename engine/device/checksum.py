@@ -18,6 +18,7 @@ import torch
 
 from engine.contract import SlotRun, count_slots
 from engine.device.slots import SlotArray, slot_indices, split_runs
+from engine.threads import step_back
 
 _PIECE_BYTES = 256 << 10
 """About how much KV is copied at a time: a processor's own cache holds it until it
@@ -30,9 +31,13 @@ _GROUP_SLOTS = 4_096
 """About how many slots are hashed before their layers' digests are combined:
 bounds the memory that a call takes."""
 
-_NUM_THREADS = min(os.cpu_count() or 1, 32)
-"""Hashing runs beside the interpreter, copying does not quite: more threads would
-wait for it, and keep others waiting."""
+EVERY_PROCESSOR = min(os.cpu_count() or 1, 32)
+"""Hashing threads for a process that does little else. Hashing runs beside the
+interpreter, copying does not quite: more threads would wait for it, and keep others
+waiting."""
+
+_NICENESS = 19
+"""Of the threads of a long check. It must not be felt by what the processors are for."""
 
 _UNSIGNED = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32, 8: torch.uint64}
 """By element size in bytes."""
@@ -43,12 +48,18 @@ LayerPlanes = Mapping[str, Planes]
 """By layer name."""
 
 
-def combined_checksums(layers: LayerPlanes, runs: Sequence[SlotRun], chunk_size: int) -> list[str]:
+def combined_checksums(
+    layers: LayerPlanes,
+    runs: Sequence[SlotRun],
+    chunk_size: int,
+    num_threads: int = EVERY_PROCESSOR,
+) -> list[str]:
     """One hexadecimal digest a chunk of `chunk_size` slots: MD5 over the ASCII hex
-    digests of its layers, layers in lexicographic order of their names."""
+    digests of its layers, layers in lexicographic order of their names. A long check
+    takes `num_threads` threads of the lowest priority."""
     names = sorted(layers)
     digests: list[str] = []
-    for group in _group_digests(layers, runs, chunk_size):
+    for group in _group_digests(layers, runs, chunk_size, num_threads):
         by_layer = [group[name] for name in names]
         digests.extend(
             hashlib.md5("".join(chunk).encode("ascii"), usedforsecurity=False).hexdigest()
@@ -58,24 +69,24 @@ def combined_checksums(layers: LayerPlanes, runs: Sequence[SlotRun], chunk_size:
 
 
 def layer_checksums(
-    layers: LayerPlanes, runs: Sequence[SlotRun], chunk_size: int
+    layers: LayerPlanes,
+    runs: Sequence[SlotRun],
+    chunk_size: int,
+    num_threads: int = EVERY_PROCESSOR,
 ) -> dict[str, list[str]]:
-    """For every layer one hexadecimal digest a chunk of `chunk_size` slots."""
+    """For every layer one hexadecimal digest a chunk of `chunk_size` slots. Threads are
+    as for combined_checksums."""
     digests: dict[str, list[str]] = {name: [] for name in layers}
-    for group in _group_digests(layers, runs, chunk_size):
+    for group in _group_digests(layers, runs, chunk_size, num_threads):
         for name, found in group.items():
             digests[name].extend(found)
     return digests
 
 
 def _group_digests(
-    layers: LayerPlanes, runs: Sequence[SlotRun], chunk_size: int
+    layers: LayerPlanes, runs: Sequence[SlotRun], chunk_size: int, num_threads: int
 ) -> Iterator[dict[str, list[str]]]:
-    """By layer the digests of one group of chunks after the other.
-
-    The hashing threads are started by the caller's thread, and thus have its
-    priority.
-    """
+    """By layer the digests of one group of chunks after the other."""
     slot_bytes = _slot_bytes(layers)
     unit = chunk_size * _fitting(_UNIT_BYTES, chunk_size * slot_bytes)
     if count_slots(runs) * slot_bytes * len(layers) <= _UNIT_BYTES:
@@ -83,7 +94,7 @@ def _group_digests(
         slots = slot_indices(runs)
         yield {name: _layer_digests(layers[name], slots, chunk_size) for name in layers}
         return
-    with ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="checksum") as threads:
+    with ThreadPoolExecutor(num_threads, "checksum", step_back, (_NICENESS,)) as threads:
         for part in split_runs(runs, chunk_size * _fitting(_GROUP_SLOTS, chunk_size)):
             slots = slot_indices(part)
             starts = range(0, slots.size, unit)

@@ -15,6 +15,10 @@ from engine.vllm.layout import byte_view, planes_of
 if TYPE_CHECKING:
     from vllm.v1.kv_cache_interface import KVCacheConfig
 
+# vLLM's own threads wait for each other at every layer: one that finds its processor
+# taken holds up all of them.
+_CHECKING_THREADS = 1
+
 
 class VllmKVCache:
     """Moves whole blocks, as the bytes that they are: restoring them is a copy, whatever
@@ -69,12 +73,12 @@ class VllmKVCache:
         """MD5 of each chunk of `chunk_size` slots, all layers combined. Raises
         SlotOutOfBounds, and UnsupportedByConnector where slots cannot be read."""
         self.check_slots(runs)
-        return combined_checksums(self._planes(), runs, chunk_size)
+        return combined_checksums(self._planes(), runs, chunk_size, _CHECKING_THREADS)
 
     def layerwise_checksums(self, runs: Sequence[SlotRun], chunk_size: int) -> dict[str, list[str]]:
         """As checksums, by layer."""
         self.check_slots(runs)
-        return layer_checksums(self._planes(), runs, chunk_size)
+        return layer_checksums(self._planes(), runs, chunk_size, _CHECKING_THREADS)
 
     def info(self) -> dict[str, dict[str, object]]:
         """Shape, dtype and device of every layer as vLLM registered it, JSON-ready."""

@@ -11,8 +11,8 @@ _MLP = 128
 
 
 def write_model(directory: Path, **changes: object) -> Path:
-    """Write weights and configuration, with these changes; the directory. Weights have a
-    standard deviation of 0.3: with much smaller ones a wrong KV cache would give the same tokens."""
+    """Write weights and configuration, with these changes; the directory. Weights have
+    a deviation of 0.3: with much smaller ones a wrong KV cache would give the same tokens."""
     directory.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
 
