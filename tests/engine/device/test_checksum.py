@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from engine.contract import SlotRun
 from engine.device import KVCacheSpec, PagedKVCache, checksum
-from engine.threads import step_back
 
 NUM_SLOTS = 24
 RUNS = st.lists(
@@ -92,27 +91,25 @@ def test_checksums__any_cut_of_the_work__are_those_of_the_definition(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities by thread")
-def test_checksums__caller_stepped_back__hashing_threads_do_so_too(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_checksums__long_check__takes_so_many_threads_of_the_lowest_priority(
+    monkeypatch: pytest.MonkeyPatch, num_threads: int
 ) -> None:
-    cache = paged(torch.float32, "mha")
+    planes = {name: [torch.rand(6, 4, 8)] for name in ("a", "b", "c")}
+    together = threading.Barrier(num_threads)
     seen: dict[int, int] = {}
     md5 = hashlib.md5
 
     def watched(content: bytes = b"", *, usedforsecurity: bool = True) -> object:
-        seen[threading.get_ident()] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        if threading.get_ident() not in seen:
+            seen[threading.get_ident()] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            # One quick thread must not do the work of all.
+            together.wait(60)
         return md5(content, usedforsecurity=usedforsecurity)
-
-    def caller() -> None:
-        step_back(15)
-        cache.layerwise_checksums([SlotRun(0, NUM_SLOTS - 1)], 1)
 
     monkeypatch.setattr(hashlib, "md5", watched)
     # So that even this little is worth threads.
     monkeypatch.setattr(checksum, "_UNIT_BYTES", 1)
-    thread = threading.Thread(target=caller)
-    thread.start()
-    thread.join(60)
-    assert seen
-    assert thread.ident not in seen
-    assert set(seen.values()) == {15}
+    checksum.layer_checksums(planes, [SlotRun(0, NUM_SLOTS - 1)], 1, num_threads)
+    assert threading.get_ident() not in seen
+    assert list(seen.values()) == [19] * num_threads
