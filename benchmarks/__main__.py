@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from benchmarks import (
     change,
     checksum,
+    device_transfer,
     disk,
     hashing,
     lookup,
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "hashing": hashing.measure,
     "checksum": checksum.measure,
     "transfer": transfer.measure,
+    "device_transfer": device_transfer.measure,
     "disk": disk.measure,
     "lookup": lookup.measure,
     "scheduler_lookup": scheduler_lookup.measure,
