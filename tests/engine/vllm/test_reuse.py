@@ -1,6 +1,7 @@
 """Greedy output with the connector is the output without it, token for token, wherever
 the KV comes from."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -318,6 +319,15 @@ def test_generate__two_ranks__both_answer_or_it_is_computed(start: StartCached) 
         cached.second_worker.delete("/cache/clear").raise_for_status()
         assert cached.engine.generate(SHARED[:1]) == Generated(cold.tokens[:1], [0])
         assert cached.engine.generate(SHARED[:1]) == Generated(cold.tokens[:1], [192])
+
+
+def test_generate__control_plane_is_down__as_without(start: StartCached, plain: Plain) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with start(controlplane_url=url, enrolment_token="enrol") as cached:
+        assert cached.engine.generate(SHARED).tokens == plain["shared"].tokens
+        assert cached.engine.generate(SHARED).cached == [192] * 8
 
 
 def test_agents__inside_vllm__tell_the_real_thing(start: StartCached, model: Path) -> None:
