@@ -53,8 +53,13 @@ INSTALLED_APPS = [
     "controlplane.audit",
     "controlplane.accounts",
     "controlplane.fleet",
+    "controlplane.configuration",
+    "controlplane.modes",
+    "controlplane.statistics",
     "controlplane.operations",
+    "controlplane.reconcile",
     "controlplane.inference",
+    "controlplane.live",
     "controlplane.launcher",
 ]
 

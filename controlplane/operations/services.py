@@ -28,7 +28,6 @@ from controlplane.audit.models import MAX_REASON, Stage
 from controlplane.audit.redaction import redact, redact_named, redact_text
 from controlplane.fleet.models import Agent
 from controlplane.forwarding import AgentAnswer, AgentFailure, StateAfter
-from controlplane.operations import events
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.rows import Changed, insert_rows, update_rows
 from engine.contract import ContractError, Endpoint, parse_query, read_parameters
@@ -244,7 +243,6 @@ def _record_outcomes(
                 status=rows[0].status if len(rows) == 1 else None,
                 duration_ms=duration_ms,
             )
-            transaction.on_commit(lambda: events.publish(_event(operation)), robust=True)
     except DatabaseError as error:
         operation.state, operation.finished_at = State.RUNNING, None
         logger.exception("the outcome of operation %s could not be recorded", operation.pk)
@@ -300,12 +298,3 @@ def _document(body: bytes | None) -> object:
     except ValueError:
         return {"left_out": f"{len(body)} bytes that are not JSON"}
 
-
-def _event(operation: Operation) -> dict[str, object]:
-    return {
-        "kind": "operation.finished",
-        "operation": str(operation.pk),
-        "action": operation.action,
-        "state": str(operation.state),
-        "request_id": operation.request_id,
-    }

@@ -1,0 +1,1 @@
+"""Configuration revisions: numbered, diffed, rolled back."""

@@ -1,0 +1,1 @@
+"""Freeze, hot cache and bypasses: desired state and its history."""

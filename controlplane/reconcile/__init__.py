@@ -1,0 +1,1 @@
+"""The control loop: observe, compare with what is desired, repair, sample."""

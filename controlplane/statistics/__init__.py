@@ -1,0 +1,1 @@
+"""Snapshots of chunk statistics: sampling, series, retention."""
