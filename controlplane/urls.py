@@ -16,7 +16,9 @@ _api: list[URLPattern | URLResolver] = [
     path("v1", IndexView.as_view(schema=None)),
     path("v1/", include("controlplane.accounts.urls")),
     path("v1/", include("controlplane.audit.urls")),
+    path("v1/", include("controlplane.configuration.urls")),
     path("v1/", include("controlplane.fleet.urls")),
+    path("v1/", include("controlplane.modes.urls")),
     path("v1/", include("controlplane.operations.urls")),
 ]
 

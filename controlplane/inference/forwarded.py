@@ -15,6 +15,7 @@ from rest_framework.viewsets import ViewSet
 from controlplane.accounts.actors import request_actor
 from controlplane.accounts.models import UserRole
 from controlplane.accounts.permissions import RolePermission
+from controlplane.configuration.models import RevisionState
 from controlplane.forwarding.answers import AgentAnswer
 from controlplane.forwarding.client import send
 from controlplane.inference.browsing import BrowsableCallRenderer, browsable_data
@@ -22,12 +23,16 @@ from controlplane.inference.negotiation import PassThroughNegotiation
 from controlplane.inference.reason import reason_of
 from controlplane.inference.schema import EndpointSchema
 from controlplane.inference.targets import TARGET_PARAMETERS, choose_agent
+from controlplane.inference.wishes import WISH_PARAMETERS, wishes_of
 from controlplane.middleware import request_id_of
-from controlplane.operations.services import perform
+from controlplane.operations.effects import BegunRevision
+from controlplane.operations.services import Performed, perform
 from engine import contract
 from engine.contract import Endpoint
 
 OPERATION_HEADER = "X-KVPlane-Operation"
+REVISION_HEADER = "X-KVPlane-Revision"
+_NOT_PASSED_ON = TARGET_PARAMETERS | WISH_PARAMETERS
 
 Action = Callable[..., HttpResponseBase]
 
@@ -79,7 +84,7 @@ class ForwardedViewSet(ViewSet):
         body = _read_body(request, endpoint)
         agent = choose_agent(request, agent_name, endpoint.component)
         passed_on = urlencode(
-            {name: given for name, given in query.items() if name not in TARGET_PARAMETERS},
+            {name: given for name, given in query.items() if name not in _NOT_PASSED_ON},
             doseq=True,
         )
         if not endpoint.changes(values):
@@ -101,10 +106,20 @@ class ForwardedViewSet(ViewSet):
             reason=reason_of(request),
             request_id=request_id_of(request),
             timeout=settings.KVPLANE_AGENT_TIMEOUT,
+            wishes=wishes_of(request, endpoint),
         )
-        return _hand_on(
-            request, performed.answer(), {OPERATION_HEADER: str(performed.operation.pk)}
-        )
+        return _hand_on(request, performed.answer(), _headers_of(performed))
+
+
+def _headers_of(performed: Performed) -> dict[str, str]:
+    headers = {OPERATION_HEADER: str(performed.operation.pk)}
+    for begun in performed.begun:
+        if isinstance(begun, BegunRevision):
+            number = str(begun.revision.number)
+            headers[REVISION_HEADER] = number
+            if begun.revision.state == RevisionState.ACTIVE:
+                headers["ETag"] = f'"{number}"'
+    return headers
 
 
 def _query(request: Request) -> contract.Query:

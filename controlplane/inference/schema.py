@@ -7,6 +7,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from controlplane.inference.targets import AGENT_PARAMETER, ENGINE_PARAMETER
+from controlplane.inference.wishes import wishes_for
 from engine.contract import Endpoint, Kind, Parameter
 from engine.contract.schemas import ERROR
 
@@ -18,7 +19,8 @@ _GATEWAY_ERRORS = {
     401: "Not authenticated.",
     403: "The role of the caller does not allow it.",
     404: "No such agent.",
-    409: "No agent was named, and more or fewer than one has the component.",
+    409: "No agent was named, and more or fewer than one has the component; or the configuration "
+    "is at another revision than expected.",
     501: "Agents of this dialect cannot do the call.",
     502: "The agent refused the connection, broke it, or gave a bad answer.",
     503: "The agent lacks the component, or the change could not be recorded.",
@@ -85,6 +87,10 @@ class EndpointSchema(AutoSchema):
                     "characters.",
                 )
             )
+            parameters += [
+                OpenApiParameter(wish.name, wish.type, wish.place, description=wish.description)
+                for wish in wishes_for(endpoint)
+            ]
         return parameters
 
     def get_request_serializer(self) -> Any:

@@ -17,7 +17,14 @@ class State(models.TextChoices):
     SUCCEEDED = "succeeded"
     PARTIALLY_FAILED = "partially_failed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    """Called off before any agent was called."""
     UNKNOWN = "unknown"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it stays so, unless the control loop learns more about `unknown`."""
+        return self not in (State.PENDING, State.RUNNING)
 
 
 class Operation(models.Model):
@@ -35,11 +42,39 @@ class Operation(models.Model):
     reason = models.CharField(max_length=MAX_REASON, blank=True)
     request_id = models.CharField(max_length=128, db_index=True)
     state = models.CharField(max_length=16, choices=State.choices, db_index=True)
+    selector = models.JSONField(default=dict, help_text="Who was to be called; {} for one agent.")
+    strategy = models.JSONField(default=dict, help_text="Waves, pauses, failures that are borne.")
+    options = models.JSONField(default=dict, help_text="What else the caller wished.")
+    concurrency = models.PositiveSmallIntegerField(default=1, help_text="Calls at once.")
+    timeout_s = models.FloatField(default=0.0, help_text="Seconds that each agent has.")
+    retry_of = models.UUIDField(null=True, help_text="The operation whose failures it repeats.")
+    undo_of = models.UUIDField(
+        null=True, db_index=True, help_text="The operation that it takes back."
+    )
+    idempotency_key = models.CharField(max_length=128, blank=True)
+    fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request.")
+    cancel_requested_at = models.DateTimeField(null=True)
+    lease_owner = models.CharField(max_length=128, blank=True, editable=False)
+    lease_until = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(db_index=True)
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["actor_ref", "idempotency_key"],
+                condition=~models.Q(idempotency_key=""),
+                name="operations_idempotency_key_once",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["lease_until"],
+                condition=models.Q(state__in=["pending", "running"]),
+                name="operations_unfinished",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.id}"
@@ -51,6 +86,8 @@ class OperationTarget(models.Model):
     operation = models.ForeignKey(Operation, on_delete=models.CASCADE, related_name="targets")
     agent = models.CharField(max_length=128, db_index=True)
     state = models.CharField(max_length=16, choices=State.choices)
+    wave = models.PositiveSmallIntegerField(default=0, help_text="Waves follow each other.")
+    undone = models.BooleanField(default=False, help_text="Whether it was taken back.")
     status = models.PositiveSmallIntegerField(null=True)
     answer = models.JSONField(null=True)
     error = models.JSONField(null=True)

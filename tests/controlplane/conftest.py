@@ -14,7 +14,9 @@ from controlplane.fleet.models import Agent, Dialect
 from controlplane.fleet.services import AgentSpec, register_agent
 from controlplane.forwarding import AgentClient, client
 from engine.contract import Role
+from tests.controlplane.simulation import SimulatedFleet
 from tests.controlplane.wire import FakeAgents, reply
+from tests.support.simulated_agent import SimulatedAgent
 
 ACTOR = Actor(ActorKind.COMMAND, "tests", "command:tests", "127.0.0.1")
 PASSWORD = "correct-horse-battery-staple"
@@ -115,3 +117,20 @@ def agents(monkeypatch) -> FakeAgents:
     fake_client = AgentClient(fake, max_answer_bytes=1 << 20)
     monkeypatch.setattr(client, "shared_client", lambda: fake_client)
     return fake
+
+
+@pytest.fixture
+def fleet(agents, make_agent) -> Callable[..., tuple[Agent, SimulatedAgent]]:
+    """Makes agents that keep what they are told; call the fixture for each."""
+    simulated = SimulatedFleet()
+    agents.respond = simulated
+
+    def make(name: str = "worker-0", **options) -> tuple[Agent, SimulatedAgent]:
+        number = len(simulated.agents)
+        agent = make_agent(
+            name, url=f"http://127.0.0.1:{7000 + number}", worker_id=number, **options
+        )
+        simulated.agents[agent.url] = SimulatedAgent(role=agent.role, name=name)
+        return agent, simulated.agents[agent.url]
+
+    return make

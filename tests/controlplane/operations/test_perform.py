@@ -293,7 +293,7 @@ def test_perform__secrets_in_body_query_and_answer__are_not_stored(agents, make_
     assert "hush" not in stored
     assert operation.body["agent_token"] == "***"
     assert operation.body["remote_url"] == "redis://***@h:1"
-    sent = json.loads(agents.requests[0].body)
+    sent = json.loads(agents.requests[-1].body)
     assert sent == body
 
 

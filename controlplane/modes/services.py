@@ -1,0 +1,159 @@
+"""Making and settling changes of modes. Each function runs in the caller's
+transaction."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from django.utils import timezone
+
+from controlplane.audit.authorship import Authorship
+from controlplane.modes.models import (
+    DesiredMode,
+    Mode,
+    ModeChange,
+    ModeChangeState,
+    ModeSource,
+)
+from controlplane.rows import Changed, Columns, insert_rows, read_rows, update_rows
+
+_OPEN = (ModeChangeState.PENDING, ModeChangeState.UNKNOWN)
+_DESIRED = (Columns(DesiredMode, "desired"),)
+_DESIRED_FIELDS = ("value", "since", "expires_at", "revert_to", "change")
+
+
+class Switch(NamedTuple):
+    """One mode of an agent; `backend` is "" unless it is a bypass."""
+
+    mode: Mode
+    backend: str = ""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a switch is to be. `expires_at` None: for good."""
+
+    switch: Switch
+    value: bool
+    expires_at: datetime | None = None
+    source: ModeSource = ModeSource.CHANGE
+
+
+def find_desired(agent: str, switch: Switch) -> DesiredMode | None:
+    """What the switch should be; None: nobody has said."""
+    found = read_rows(
+        _DESIRED,
+        "FROM modes_desiredmode desired WHERE agent = %s AND mode = %s AND backend = %s",
+        [agent, switch.mode.value, switch.backend],
+    )
+    return found[0][0] if found else None
+
+
+def desired_of(agents: Iterable[str]) -> dict[str, dict[Switch, DesiredMode]]:
+    """What each of the agents should be in."""
+    desired: dict[str, dict[Switch, DesiredMode]] = {name: {} for name in agents}
+    for row in DesiredMode.objects.filter(agent__in=list(desired)):
+        desired[row.agent][Switch(Mode(row.mode), row.backend)] = row
+    return desired
+
+
+def find_part_of(operation_id: uuid.UUID, agent: str) -> ModeChange | None:
+    """The change that an operation made, or tried to make, on the agent; None for an
+    operation that does not change modes."""
+    return ModeChange.objects.filter(operation_id=operation_id, agent=agent).first()
+
+
+def propose(agent: str, wish: Wish, by: Authorship) -> ModeChange:
+    """Put a pending change on record, before the agent is called."""
+    desired = find_desired(agent, wish.switch)
+    change = ModeChange(
+        agent=agent,
+        mode=wish.switch.mode,
+        backend=wish.switch.backend,
+        from_value=_value_before(desired, wish.switch),
+        to_value=wish.value,
+        state=ModeChangeState.PENDING,
+        source=wish.source,
+        expires_at=wish.expires_at,
+        revert_to=None if wish.expires_at is None else _revert_to(desired, wish),
+        created_at=timezone.now(),
+        **by.fields(),
+    )
+    insert_rows(change)
+    return change
+
+
+def apply(change: ModeChange) -> None:
+    """The agent did it: that is what it should be from now on. A change that was
+    overtaken by a later one of the same switch only becomes history."""
+    _settle(change, ModeChangeState.APPLIED)
+    desired = find_desired(change.agent, _switch_of(change))
+    if desired is None:
+        insert_rows(_describe(change, DesiredMode(agent=change.agent)))
+    elif desired.change_id <= change.pk:
+        update_rows(Changed(_describe(change, desired), _DESIRED_FIELDS))
+
+
+def refuse(change: ModeChange) -> None:
+    """The agent did not do it."""
+    _settle(change, ModeChangeState.FAILED)
+
+
+def lose_sight(change: ModeChange) -> None:
+    """Nobody knows what the agent did, until the control loop asks."""
+    _settle(change, ModeChangeState.UNKNOWN)
+
+
+def note_observed(
+    agent: str, observed: Mapping[Switch, bool], source: ModeSource, by: Authorship
+) -> None:
+    """Make what the agent is in now what it should be, without a call."""
+    for switch, value in observed.items():
+        apply(propose(agent, Wish(switch, value, source=source), by))
+
+
+def is_latest(change: ModeChange) -> bool:
+    """Whether no later change of the same switch was asked for."""
+    later = ModeChange.objects.filter(
+        agent=change.agent, mode=change.mode, backend=change.backend, pk__gt=change.pk
+    )
+    return not later.exclude(state=ModeChangeState.FAILED).exists()
+
+
+def _settle(change: ModeChange, state: ModeChangeState) -> None:
+    if change.state not in _OPEN:
+        return
+    change.state = state
+    change.settled_at = timezone.now()
+    update_rows(Changed(change, ("state", "settled_at")))
+
+
+def _switch_of(change: ModeChange) -> Switch:
+    return Switch(Mode(change.mode), change.backend)
+
+
+def _describe(change: ModeChange, desired: DesiredMode) -> DesiredMode:
+    desired.mode = change.mode
+    desired.backend = change.backend
+    desired.value = change.to_value
+    desired.since = change.settled_at or change.created_at
+    desired.expires_at = change.expires_at
+    desired.revert_to = change.revert_to
+    desired.change = change
+    return desired
+
+
+def _value_before(desired: DesiredMode | None, switch: Switch) -> bool | None:
+    if desired is not None:
+        return desired.value
+    # A backend that nobody ever bypassed is not bypassed; of the others nothing is known.
+    return False if switch.mode is Mode.BYPASS else None
+
+
+def _revert_to(desired: DesiredMode | None, wish: Wish) -> bool:
+    """Where a change with an end leads back to: what was meant to last."""
+    if desired is None:
+        return not wish.value
+    return desired.value if desired.revert_to is None else desired.revert_to

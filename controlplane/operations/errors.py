@@ -1,0 +1,66 @@
+"""Why an operation did not go as asked."""
+
+import uuid
+from collections.abc import Mapping
+
+from controlplane.forwarding import AgentFailure, StateAfter
+from engine.contract import ContractError
+
+
+class NotRecorded(ContractError):
+    """The change could not be put on record, so it was not made."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            503,
+            "Not recorded",
+            "The change could not be recorded, so no agent was called. Check the control "
+            "plane's database and try again.",
+            {"state": StateAfter.UNCHANGED.value},
+        )
+
+
+class OutcomeNotRecorded(ContractError):
+    """The agents were called, but what came of it could not be put on record."""
+
+    def __init__(self, operation_id: uuid.UUID, outcomes: Mapping[str, str]) -> None:
+        super().__init__(
+            503,
+            "Outcome not recorded",
+            f"The agents were called, but the outcome of operation {operation_id} could not "
+            "be recorded; it stays 'running' until the control loop has asked the agents.",
+            {"operation": str(operation_id), "outcomes": dict(outcomes)},
+        )
+
+
+class CallBrokeDown(AgentFailure):
+    """The control plane itself failed while it called the agents."""
+
+    def __init__(self, agent: str) -> None:
+        super().__init__(
+            500,
+            "Call broke down",
+            f"The control plane failed while it called agent '{agent}'; its log has the "
+            "details. Ask the agent for its state.",
+            agent,
+            StateAfter.UNKNOWN,
+        )
+
+
+class NotBegun(AgentFailure):
+    """The agent was not called: what is known of it does not allow the change."""
+
+    def __init__(self, agent: str, why: ContractError) -> None:
+        super().__init__(why.status, why.error, why.message, agent, StateAfter.UNCHANGED)
+        self.extra.update(why.extra)
+
+
+class OperationNotFound(ContractError):
+    """There is no such operation."""
+
+    def __init__(self, operation_id: object) -> None:
+        super().__init__(
+            404,
+            "Operation not found",
+            f"There is no operation {operation_id}; GET /api/v1/operations/ lists them.",
+        )

@@ -1,0 +1,70 @@
+"""Finding out what agents have before the first change of it."""
+
+import logging
+from collections.abc import Sequence
+
+from django.db import transaction
+
+from controlplane.audit import services as audit
+from controlplane.audit.actors import Actor, ActorKind
+from controlplane.audit.authorship import Authorship
+from controlplane.configuration import services as configuration
+from controlplane.configuration.errors import ChangeInProgress
+from controlplane.configuration.models import ConfigRevision, RevisionState, Source
+from controlplane.configuration.reading import read_configurations
+from controlplane.configuration.services import Observed
+from controlplane.fleet.models import Agent
+from controlplane.forwarding import AgentFailure
+from controlplane.operations.effects import CONF_UPDATE
+from engine.contract import Endpoint
+
+logger = logging.getLogger(__name__)
+CONTROLLER = Actor(ActorKind.CONTROLLER, "controller", "controller")
+"""Who acts when nobody asked."""
+
+
+def import_unknown(
+    endpoint: Endpoint, agents: Sequence[Agent], *, request_id: str, timeout: float
+) -> None:
+    """Before a configuration is changed for the first time, keep what it was, as a
+    revision of its own. An agent that does not tell is left: its revisions then hold
+    only what was set, until the control loop learns the rest."""
+    if endpoint.action != CONF_UPDATE:
+        return
+    names = [agent.name for agent in agents]
+    known = set(
+        ConfigRevision.objects.filter(
+            agent__in=names, state=RevisionState.ACTIVE, complete=True
+        ).values_list("agent", flat=True)
+    )
+    unknown = [agent for agent in agents if agent.name not in known]
+    if not unknown:
+        return
+    results = read_configurations(unknown, request_id=request_id, timeout=timeout)
+    for agent, observed in zip(unknown, results, strict=True):
+        if isinstance(observed, AgentFailure):
+            logger.warning("configuration of %s not imported: %s", agent.name, observed.message)
+        else:
+            import_configuration(agent, observed, Source.IMPORT, "", request_id)
+
+
+def import_configuration(
+    agent: Agent, observed: Observed, source: Source, reason: str, request_id: str
+) -> None:
+    """Make what the agent has the active revision, by the controller, on record. Does
+    nothing while a change is on its way: the control loop comes back to it."""
+    by = Authorship(CONTROLLER, reason, request_id, None)
+    try:
+        with transaction.atomic():
+            revision = configuration.import_observed(agent.name, observed, source, by)
+            audit.record(
+                action=f"conf.{source.value}",
+                actor=CONTROLLER,
+                request_id=request_id,
+                agent=agent.name,
+                reason=reason,
+                request={"revision": revision.number, "diff": revision.diff},
+                outcome="succeeded",
+            )
+    except ChangeInProgress:
+        logger.info("configuration of %s not imported: it is being changed", agent.name)

@@ -1,0 +1,92 @@
+"""Reading what an agent says about its chunk statistics."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controlplane.statistics.errors import InvalidSample
+
+_MAX_COUNT = (1 << 63) - 1
+_MAX_UNIX_TIME = 253_370_764_800.0
+"""The year 9999."""
+_MAX_COUNTERS = 256
+_TEXT = re.compile(r"[\x20-\x7e]{0,64}", re.ASCII)
+_NAME = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The counts of one answer. `reported_at` is Unix time by the agent's clock."""
+
+    enabled: bool
+    strategy: str
+    total_requests: int
+    total_chunks: int
+    unique_chunks: int
+    duplicate_chunks: int
+    reuse_rate: float
+    reported_at: float
+
+
+def read_status(status: Mapping[str, object]) -> Counted:
+    """The counts in an answer of `/chunk_statistics/status`. Raises InvalidSample.
+
+    An LMCache process says less than the contract has; what can be derived is derived.
+    """
+    enabled = status.get("is_collecting")
+    if not isinstance(enabled, bool):
+        raise InvalidSample("is_collecting", "must be true or false.")
+    total = _count(status, "total_chunks")
+    unique = _count(status, "unique_chunks")
+    duplicate = _count({"duplicate_chunks": total - unique, **status}, "duplicate_chunks")
+    if unique + duplicate != total:
+        raise InvalidSample(
+            "total_chunks", f"is {total}, not unique_chunks + duplicate_chunks = "
+            f"{unique + duplicate}."
+        )
+    derived_rate = duplicate / total if total else 0.0
+    return Counted(
+        enabled=enabled,
+        strategy=read_text("strategy", status.get("strategy", "")),
+        total_requests=_count({"total_requests": 0, **status}, "total_requests"),
+        total_chunks=total,
+        unique_chunks=unique,
+        duplicate_chunks=duplicate,
+        reuse_rate=_number("reuse_rate", status.get("reuse_rate", derived_rate), 1.0),
+        reported_at=_number("timestamp", status.get("timestamp"), _MAX_UNIX_TIME),
+    )
+
+
+def read_counters(counters: Mapping[str, object]) -> dict[str, float]:
+    """The agent's counters by name. Raises InvalidSample."""
+    if len(counters) > _MAX_COUNTERS:
+        raise InvalidSample("counters", f"has {len(counters)} names; at most {_MAX_COUNTERS}.")
+    read: dict[str, float] = {}
+    for name, value in counters.items():
+        if not _NAME.fullmatch(name):
+            raise InvalidSample("counters", "has a name that is not 1 to 128 visible characters.")
+        read[name] = _number(f"counters.{name}", value, float(_MAX_COUNT))
+    return read
+
+
+def read_text(field: str, value: object) -> str:
+    """A short string of printable ASCII. Raises InvalidSample."""
+    if not isinstance(value, str) or not _TEXT.fullmatch(value):
+        raise InvalidSample(field, "must be a string of at most 64 printable ASCII characters.")
+    return value
+
+
+def _count(status: Mapping[str, object], field: str) -> int:
+    value = status.get(field)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_COUNT:
+        raise InvalidSample(field, f"must be an integer of 0 to {_MAX_COUNT}.")
+    return value
+
+
+def _number(field: str, value: object, maximum: float) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Compared before isfinite(), which cannot take every integer.
+    if not is_number or not 0 <= value <= maximum or not math.isfinite(value):
+        raise InvalidSample(field, f"must be a number of 0 to {maximum:g}.")
+    return value
