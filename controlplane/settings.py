@@ -37,6 +37,39 @@ if KVPLANE_MAX_CALLS_PER_AGENT < 1:
 if KVPLANE_AGENT_TIMEOUT <= 0:
     raise ImproperlyConfigured("KVPLANE_AGENT_TIMEOUT must be a number of seconds above 0.")
 
+KVPLANE_EMBEDDED_CONTROLLER = env.bool("KVPLANE_EMBEDDED_CONTROLLER", default=True)
+KVPLANE_POLL_SECONDS = env.float("KVPLANE_POLL_SECONDS", default=5.0)
+KVPLANE_POLL_TIMEOUT = env.float("KVPLANE_POLL_TIMEOUT", default=2.0)
+KVPLANE_POLL_CONCURRENCY = env.int("KVPLANE_POLL_CONCURRENCY", default=32)
+KVPLANE_OFFLINE_AFTER_MISSED = env.int("KVPLANE_OFFLINE_AFTER_MISSED", default=4)
+KVPLANE_CONTROLLER_LEASE_SECONDS = env.float("KVPLANE_CONTROLLER_LEASE_SECONDS", default=20.0)
+KVPLANE_DRIFT_POLICY = env.str("KVPLANE_DRIFT_POLICY", default="enforce")
+KVPLANE_REPAIR_ATTEMPTS = env.int("KVPLANE_REPAIR_ATTEMPTS", default=5)
+KVPLANE_STATISTICS_SECONDS = env.float("KVPLANE_STATISTICS_SECONDS", default=60.0)
+KVPLANE_STATISTICS_RAW_DAYS = env.int("KVPLANE_STATISTICS_RAW_DAYS", default=7)
+KVPLANE_STATISTICS_BUCKET_SECONDS = env.int("KVPLANE_STATISTICS_BUCKET_SECONDS", default=3600)
+KVPLANE_STATISTICS_KEEP_DAYS = env.int("KVPLANE_STATISTICS_KEEP_DAYS", default=365)
+for _name in (
+    "KVPLANE_POLL_SECONDS",
+    "KVPLANE_POLL_TIMEOUT",
+    "KVPLANE_POLL_CONCURRENCY",
+    "KVPLANE_OFFLINE_AFTER_MISSED",
+    "KVPLANE_REPAIR_ATTEMPTS",
+    "KVPLANE_STATISTICS_SECONDS",
+    "KVPLANE_STATISTICS_RAW_DAYS",
+    "KVPLANE_STATISTICS_BUCKET_SECONDS",
+    "KVPLANE_STATISTICS_KEEP_DAYS",
+):
+    if not globals()[_name] > 0:
+        raise ImproperlyConfigured(f"{_name} must be above 0.")
+if KVPLANE_CONTROLLER_LEASE_SECONDS < 2 * KVPLANE_POLL_SECONDS:
+    raise ImproperlyConfigured(
+        "KVPLANE_CONTROLLER_LEASE_SECONDS must be at least twice KVPLANE_POLL_SECONDS: it is "
+        "renewed once a poll."
+    )
+if KVPLANE_DRIFT_POLICY not in ("enforce", "report", "adopt"):
+    raise ImproperlyConfigured("KVPLANE_DRIFT_POLICY must be enforce, report or adopt.")
+
 INSTALLED_APPS = [
     "controlplane.apps.ControlPlaneAdminConfig",
     "django.contrib.auth",

@@ -2,7 +2,7 @@
 
 from django_filters import rest_framework as filters
 
-from controlplane.fleet.models import ROLE_CHOICES, Agent, Dialect, Engine, EnrolmentToken
+from controlplane.fleet.models import ROLE_CHOICES, Agent, Dialect, Engine, EnrolmentToken, Health
 
 
 class EngineFilter(filters.FilterSet):
@@ -16,19 +16,20 @@ class EngineFilter(filters.FilterSet):
 
 
 class AgentFilter(filters.FilterSet):
-    """`?engine=&role=&dialect=&name=&left=`."""
+    """`?engine=&role=&dialect=&name=&health=&left=`."""
 
     name = filters.CharFilter()
     engine = filters.CharFilter(field_name="engine__name")
     role = filters.ChoiceFilter(choices=ROLE_CHOICES)
     dialect = filters.ChoiceFilter(choices=Dialect.choices)
+    health = filters.ChoiceFilter(choices=Health.choices)
     left = filters.BooleanFilter(
         field_name="left_at", lookup_expr="isnull", exclude=True, label="Whether its process ended"
     )
 
     class Meta:
         model = Agent
-        fields = ["name", "engine", "role", "dialect", "left"]
+        fields = ["name", "engine", "role", "dialect", "health", "left"]
 
 
 class EnrolmentTokenFilter(filters.FilterSet):

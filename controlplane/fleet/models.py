@@ -18,6 +18,16 @@ class Dialect(models.TextChoices):
     LMCACHE = "lmcache"
 
 
+class Health(models.TextChoices):
+    """What is known of an agent's process."""
+
+    UNKNOWN = "unknown"
+    """It has not been heard of, or not lately."""
+    ONLINE = "online"
+    OFFLINE = "offline"
+    """It was asked several times and did not answer."""
+
+
 class Engine(models.Model):
     """One vLLM instance: a scheduler and its workers."""
 
@@ -75,6 +85,10 @@ class Agent(models.Model):
     registered_at = models.DateTimeField(default=timezone.now)
     last_seen_at = models.DateTimeField(null=True, blank=True)
     last_status = models.JSONField(default=dict, blank=True)
+    health = models.CharField(
+        max_length=16, choices=Health.choices, default=Health.UNKNOWN, db_index=True
+    )
+    health_since = models.DateTimeField(null=True, blank=True)
     left_at = models.DateTimeField(
         null=True, blank=True, help_text="When it said that its process ends; empty while it runs."
     )

@@ -62,6 +62,8 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
             "boot_id",
             "registered_at",
             "last_seen_at",
+            "health",
+            "health_since",
             "left_at",
         ]
         read_only_fields = fields

@@ -4,17 +4,16 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import Case, F, QuerySet, When
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from controlplane.accounts.secrets import ENROLMENT_TOKEN_PREFIX, digest_of, make_secret
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor, ActorKind
-from controlplane.audit.redaction import redact
 from controlplane.fleet import vault
 from controlplane.fleet.models import Agent, Dialect, Engine, EnrolmentToken
 from controlplane.fleet.validation import normalise_url, validate_labels, validate_name
@@ -497,26 +496,6 @@ def remove_agent(agent: Agent, *, actor: Actor, request_id: str, reason: str = "
             outcome="succeeded",
         )
         Agent.objects.filter(pk=agent.pk).delete()
-
-
-def record_observation(agent: Agent, status: Mapping[str, object]) -> None:
-    """Keep what the agent just said about itself. No change, so no audit.
-    Raises AgentNotFound if the agent was removed meanwhile."""
-    said = cast(dict[str, object], redact(status))
-    agent.last_seen_at = timezone.now()
-    agent.last_status = said
-    agent.boot_id = str(said.get("boot_id") or agent.boot_id)[:64]
-    agent.instance_id = str(said.get("instance_id") or agent.instance_id)[:255]
-    seen = Agent.objects.filter(pk=agent.pk).update(
-        last_seen_at=agent.last_seen_at,
-        last_status=agent.last_status,
-        boot_id=agent.boot_id,
-        instance_id=agent.instance_id,
-        # What it said before it left may be read after; only a new start is a return.
-        left_at=Case(When(boot_id=agent.boot_id, then=F("left_at")), default=None),
-    )
-    if not seen:
-        raise AgentNotFound(agent.name)
 
 
 def save_engine(

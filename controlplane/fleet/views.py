@@ -23,6 +23,7 @@ from controlplane.accounts.permissions import AdminsOnly, ViewersReadAdminsChang
 from controlplane.fleet import serializers, services
 from controlplane.fleet.filters import AgentFilter, EngineFilter, EnrolmentTokenFilter
 from controlplane.fleet.models import Agent, Dialect, Engine, EnrolmentToken
+from controlplane.fleet.observing import record_observation
 from controlplane.fleet.validation import NAME_PATTERN
 from controlplane.forwarding.probe import probe
 from controlplane.middleware import request_id_of
@@ -192,7 +193,7 @@ class AgentViewSet(
         agent = self.get_object()
         timeout = settings.KVPLANE_AGENT_TIMEOUT
         said = probe(agent, request_id=request_id_of(request), timeout=timeout)
-        services.record_observation(agent, said)
+        record_observation(agent, said)
         return Response(serializers.AgentDetailSerializer(agent).data)
 
     def _register(self, request: Request, name: str, data: dict[str, Any]) -> Response:

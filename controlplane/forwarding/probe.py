@@ -1,5 +1,7 @@
 """Asking an agent how it is."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 
 from controlplane.fleet.models import Agent, Dialect
@@ -7,18 +9,40 @@ from controlplane.forwarding.answers import AgentAnswer, BadAgentAnswer, StateAf
 from controlplane.forwarding.client import send
 from engine.contract import endpoint
 
+_LMCACHE_STATUS = (
+    ("freeze", "get_freeze_status", "freeze"),
+    ("hot_cache", "get_hot_cache_status", "hot_cache"),
+    ("bypassed_backends", "list_bypassed", "bypassed_backends"),
+)
+
 
 def probe(agent: Agent, *, request_id: str, timeout: float) -> Mapping[str, object]:
     """What the agent says about itself: the body of `/agent/status`, or for an
-    LMCache process its version and metadata. Raises AgentFailure."""
+    LMCache process what its documented calls tell. Raises AgentFailure."""
     if agent.dialect == Dialect.LMCACHE:
-        version = _ask(agent, "lmc_version", request_id, timeout)
-        meta = _ask(agent, "get_meta", request_id, timeout)
-        return {"versions": {"lmcache": version.document}, "meta": meta.document}
+        return _probe_lmcache(agent, request_id, timeout)
     document = _ask(agent, "get_agent_status", request_id, timeout).document
     if not isinstance(document, dict):
         raise BadAgentAnswer(agent.name, "its status is not an object", StateAfter.UNCHANGED)
     return document
+
+
+def _probe_lmcache(agent: Agent, request_id: str, timeout: float) -> dict[str, object]:
+    """What the documented calls tell, as far as this process has them."""
+    said: dict[str, object] = {
+        "versions": {"lmcache": _ask(agent, "lmc_version", request_id, timeout).document},
+        "meta": _ask(agent, "get_meta", request_id, timeout).document,
+    }
+    for name, operation_id, field in _LMCACHE_STATUS:
+        try:
+            document = _ask(agent, operation_id, request_id, timeout).document
+        except BadAgentAnswer:
+            continue
+        if isinstance(document, dict) and field in document:
+            said[name] = document[field]
+    conf = _ask(agent, "get_conf", request_id, timeout).document
+    said["conf_hash"] = hashlib.sha256(json.dumps(conf, sort_keys=True).encode()).hexdigest()
+    return said
 
 
 def _ask(agent: Agent, operation_id: str, request_id: str, timeout: float) -> AgentAnswer:

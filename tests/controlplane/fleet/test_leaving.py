@@ -8,6 +8,7 @@ from django.utils import timezone
 from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.models import AuditEntry
 from controlplane.fleet import services
+from controlplane.fleet.observing import record_observation
 from controlplane.fleet.models import Agent, EnrolmentToken
 from engine.contract import Component
 
@@ -158,14 +159,14 @@ def test_default_agent__one_of_two_has_left__the_other(client, secret: str) -> N
 def test_observation__of_the_start_that_ended__does_not_bring_it_back(client, secret: str) -> None:
     enrol(client, secret)
     leave(client, secret)
-    services.record_observation(Agent.objects.get(), {"boot_id": "boot-1"})
+    record_observation(Agent.objects.get(), {"boot_id": "boot-1"})
     assert Agent.objects.get().left_at is not None
 
 
 def test_observation__of_a_new_start__is_back(client, secret: str) -> None:
     enrol(client, secret)
     leave(client, secret)
-    services.record_observation(Agent.objects.get(), {"boot_id": "boot-2"})
+    record_observation(Agent.objects.get(), {"boot_id": "boot-2"})
     assert Agent.objects.get().left_at is None
 
 

@@ -1,0 +1,86 @@
+"""Keeping what agents say about themselves, and that they say nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from django.db import transaction
+from django.db.models import Case, F, When
+from django.utils import timezone
+
+from controlplane.audit import services as audit
+from controlplane.audit.actors import Actor
+from controlplane.audit.redaction import redact
+from controlplane.fleet.models import Agent, Health
+from controlplane.fleet.services import AgentNotFound
+from controlplane.rows import Changed, update_rows
+
+_SEEN_FIELDS = ("last_seen_at", "last_status", "boot_id", "instance_id")
+_HEALTH_FIELDS = ("health", "health_since")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An agent, and what it said at that moment."""
+
+    agent: Agent
+    status: Mapping[str, object]
+    at: datetime
+
+
+def record_observation(agent: Agent, status: Mapping[str, object]) -> None:
+    """Keep what the agent just said about itself, when somebody asked. No change, so
+    no audit. Raises AgentNotFound if the agent was removed meanwhile."""
+    _take_over(agent, status, timezone.now())
+    seen = Agent.objects.filter(pk=agent.pk).update(
+        last_seen_at=agent.last_seen_at,
+        last_status=agent.last_status,
+        boot_id=agent.boot_id,
+        instance_id=agent.instance_id,
+        # What it said before it left may be read after; only a new start is a return.
+        left_at=Case(When(boot_id=agent.boot_id, then=F("left_at")), default=None),
+    )
+    if not seen:
+        raise AgentNotFound(agent.name)
+
+
+def record_sightings(sightings: Sequence[Seen], by: Actor, request_id: str) -> None:
+    """Keep what agents said to the control loop, in one transaction. Whoever had not
+    been online before is now, which goes on record."""
+    with transaction.atomic():
+        changes = []
+        for seen in sightings:
+            _take_over(seen.agent, seen.status, seen.at)
+            changes.append(Changed(seen.agent, _SEEN_FIELDS))
+        if changes:
+            update_rows(*changes)
+        for seen in sightings:
+            change_health(seen.agent, Health.ONLINE, by, request_id)
+
+
+def change_health(agent: Agent, health: Health, by: Actor, request_id: str) -> None:
+    """Note that an agent is in another health than before, on record; nothing if it is
+    in that already. In the caller's transaction."""
+    before = agent.health
+    if before == health:
+        return
+    agent.health = health
+    agent.health_since = timezone.now()
+    update_rows(Changed(agent, _HEALTH_FIELDS))
+    audit.record(
+        action=f"agent.{health.value}",
+        actor=by,
+        request_id=request_id,
+        agent=agent.name,
+        request={"from": str(before), "to": health.value, "boot_id": agent.boot_id},
+        outcome="observed",
+    )
+
+
+def _take_over(agent: Agent, status: Mapping[str, object], at: datetime) -> None:
+    said = cast(dict[str, object], redact(status))
+    agent.last_seen_at = at
+    agent.last_status = said
+    agent.boot_id = str(said.get("boot_id") or agent.boot_id)[:64]
+    agent.instance_id = str(said.get("instance_id") or agent.instance_id)[:255]

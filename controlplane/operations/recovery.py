@@ -1,0 +1,118 @@
+"""Finishing what a crash, or a silent agent, left open."""
+
+import logging
+from collections.abc import Iterator
+
+from django.db import transaction
+from django.utils import timezone
+
+from controlplane.audit import services as audit
+from controlplane.audit.actors import Actor
+from controlplane.audit.models import Stage
+from controlplane.fleet.models import Agent
+from controlplane.forwarding import AgentFailure
+from controlplane.operations.effects import Begun, find_begun
+from controlplane.operations.lease import LEASE, is_abandoned, this_process, until
+from controlplane.operations.models import Operation, OperationTarget, State
+from controlplane.operations.outcomes import joint_state, summary
+from controlplane.operations.truth import find_out
+
+logger = logging.getLogger(__name__)
+_UNFINISHED = (State.PENDING, State.RUNNING)
+_GONE = {
+    "error": "Agent not found",
+    "message": "The agent was removed before its outcome was known.",
+}
+
+
+def abandoned() -> Iterator[Operation]:
+    """Operations that nobody works on any more and that are not finished."""
+    for operation in Operation.objects.filter(state__in=_UNFINISHED).order_by("id"):
+        if is_abandoned(operation.lease_owner, operation.lease_until):
+            yield operation
+
+
+def take_over(operation: Operation) -> bool:
+    """Whether this process may finish it: nobody else was faster."""
+    taken = Operation.objects.filter(
+        pk=operation.pk,
+        state__in=_UNFINISHED,
+        lease_owner=operation.lease_owner,
+        lease_until=operation.lease_until,
+    ).update(lease_owner=str(this_process()), lease_until=until(LEASE))
+    operation.refresh_from_db()
+    return bool(taken)
+
+
+def finish(operation: Operation, actor: Actor, *, timeout: float) -> None:
+    """Write a true outcome for each agent that was, or was to be, called: what its
+    state tells, and `unknown` where that does not tell or it does not answer.
+    `timeout` is in seconds for each question."""
+    open_targets = list(operation.targets.filter(state__in=_UNFINISHED))
+    found = [(row, *_outcome(operation, row, timeout)) for row in open_targets]
+    with transaction.atomic(durable=True):
+        for row, begun, state, document in found:
+            settle(row, begun, state, document)
+        close(operation, actor)
+    logger.warning("operation %s was left open; it is %s", operation.pk, operation.state)
+
+
+def resolve(row: OperationTarget, actor: Actor, *, timeout: float) -> State:
+    """Ask again about an outcome that is unknown, and keep what is learnt; the state as
+    it is then. Raises AgentFailure."""
+    operation = row.operation
+    begun = find_begun(operation.pk, row.agent)
+    agent = Agent.objects.get(name=row.agent)
+    state, document = find_out(begun, agent, request_id=operation.request_id, timeout=timeout)
+    if state is State.UNKNOWN:
+        return state
+    with transaction.atomic(durable=True):
+        settle(row, begun, state, document)
+        close(operation, actor)
+    return state
+
+
+def settle(row: OperationTarget, begun: Begun, state: State, document: object) -> None:
+    """Write the outcome of one agent, in the caller's transaction."""
+    begun.settle(state, document)
+    row.state = state
+    if state in (State.SUCCEEDED, State.PARTIALLY_FAILED):
+        row.answer, row.error = document, None
+    else:
+        row.error = document
+    row.save(update_fields=["state", "answer", "error"])
+
+
+def close(operation: Operation, actor: Actor) -> None:
+    """Write the state of the whole operation and the completing audit entry, in the
+    caller's transaction."""
+    rows = list(operation.targets.all())
+    operation.state = joint_state(row.state for row in rows)
+    operation.finished_at = timezone.now()
+    operation.save(update_fields=["state", "finished_at"])
+    audit.record(
+        stage=Stage.COMPLETED,
+        action=operation.action,
+        actor=actor,
+        request_id=operation.request_id,
+        operation_id=operation.pk,
+        agent=rows[0].agent if len(rows) == 1 else "",
+        reason=operation.reason,
+        answer=summary(rows),
+        outcome=operation.state,
+        status=rows[0].status if len(rows) == 1 else None,
+    )
+
+
+def _outcome(
+    operation: Operation, row: OperationTarget, timeout: float
+) -> tuple[Begun, State, object]:
+    begun = find_begun(operation.pk, row.agent)
+    agent = Agent.objects.filter(name=row.agent).first()
+    if agent is None:
+        return begun, State.UNKNOWN, _GONE
+    try:
+        state, document = find_out(begun, agent, request_id=operation.request_id, timeout=timeout)
+    except AgentFailure as failure:
+        return begun, State.UNKNOWN, failure.body()
+    return begun, state, document

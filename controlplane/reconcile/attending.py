@@ -1,0 +1,323 @@
+"""Caring for one agent that is not, or not known to be, as it should be."""
+
+import logging
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from controlplane.audit import services as audit
+from controlplane.audit.authorship import Authorship
+from controlplane.configuration import services as configuration
+from controlplane.configuration.models import ConfigRevision, RevisionState, Source
+from controlplane.configuration.reading import read_configuration
+from controlplane.configuration.services import Observed
+from controlplane.fleet.models import Agent
+from controlplane.forwarding import AgentFailure
+from controlplane.modes import services as modes
+from controlplane.modes.models import Mode, ModeSource
+from controlplane.modes.services import Switch
+from controlplane.operations.importing import CONTROLLER, import_configuration
+from controlplane.reconcile.drift import (
+    ConfigDrift,
+    ModeDrift,
+    compare_configuration,
+    compare_modes,
+    describe,
+    unset_modes,
+)
+from controlplane.reconcile.expiring import expire_modes
+from controlplane.reconcile.models import Policy, Watch
+from controlplane.reconcile.repairing import repair
+from controlplane.reconcile.resolving import resolve_unknown
+from controlplane.reconcile.sighting import Sighting
+from engine.contract import ContractError
+
+logger = logging.getLogger(__name__)
+_MAX_BACKOFF = timedelta(minutes=5)
+_SETTABLE = (Source.CHANGE, Source.ROLLBACK)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was compared: the revision and the values it was compared with."""
+
+    revision: ConfigRevision
+    observed: Observed
+    drift: ConfigDrift
+
+
+def attend(sighting: Sighting) -> None:
+    """Take up what the agent is found in, and put right what is wrong, by its policy.
+    An agent that fails meanwhile is left for the next round."""
+    watch, agent = sighting.watch, sighting.watch.agent
+    request_id = uuid.uuid4().hex
+    try:
+        if _has_restarted(sighting):
+            _note_restart(sighting, request_id)
+        resolve_unknown(agent)
+        if expire_modes(agent, request_id):
+            # What the agent said is out of date now.
+            return
+        _take_up_modes(sighting, request_id)
+        found = _compare_configuration(sighting, request_id)
+        mode_drifts = _compare_modes(sighting)
+    except AgentFailure as failure:
+        logger.info("agent %s: %s", agent.name, failure.message)
+        return
+    if found is None and watch.verified_hash != sighting.conf_hash:
+        # A change is on its way; there is nothing to compare with yet.
+        return
+    live = {} if found is None else found.drift.live
+    drift = describe(live, mode_drifts)
+    if not drift:
+        _note_right(watch, sighting, found, request_id)
+        return
+    _note_drift(watch, drift, request_id)
+    match policy_of(watch):
+        case Policy.ADOPT:
+            _adopt(agent, found, mode_drifts, request_id)
+        case Policy.ENFORCE:
+            _enforce(watch, found, mode_drifts, request_id)
+
+
+def policy_of(watch: Watch) -> Policy:
+    """The agent's own policy, else the one of the setting."""
+    return Policy(watch.policy or settings.KVPLANE_DRIFT_POLICY)
+
+
+def _has_restarted(sighting: Sighting) -> bool:
+    return bool(sighting.boot_id) and sighting.watch.boot_id != sighting.boot_id
+
+
+def _note_restart(sighting: Sighting, request_id: str) -> None:
+    watch = sighting.watch
+    first = not watch.boot_id
+    with transaction.atomic():
+        if not first:
+            audit.record(
+                action="agent.restart",
+                actor=CONTROLLER,
+                request_id=request_id,
+                agent=watch.agent.name,
+                request={"from": watch.boot_id, "to": sighting.boot_id},
+                outcome="observed",
+            )
+        watch.boot_id = sighting.boot_id
+        # Everything is to be applied again.
+        watch.verified_hash = ""
+        _forget_failures(watch)
+        watch.save()
+
+
+def _take_up_modes(sighting: Sighting, request_id: str) -> None:
+    """Keep the modes that the agent is found in for the first time. Later, a backend
+    that is bypassed and of which nobody has spoken should not be."""
+    watch = sighting.watch
+    agent = watch.agent.name
+    observed = sighting.modes()
+    desired = modes.desired_of([agent])[agent]
+    unset = unset_modes(desired, observed)
+    if watch.modes_known:
+        unset = {
+            switch: switch.mode is not Mode.BYPASS and value for switch, value in unset.items()
+        }
+    if not unset and watch.modes_known:
+        return
+    with transaction.atomic():
+        by = Authorship(CONTROLLER, "as it was found", request_id, None)
+        modes.note_observed(agent, unset, ModeSource.IMPORT, by)
+        watch.modes_known = True
+        watch.save(update_fields=["modes_known"])
+
+
+def _compare_configuration(sighting: Sighting, request_id: str) -> _Found | None:
+    """None: it is as it should be, or nobody can tell now."""
+    watch, agent = sighting.watch, sighting.watch.agent
+    active = configuration.find_active(agent.name)
+    if (
+        active is not None
+        and active.complete
+        and sighting.conf_hash
+        and sighting.conf_hash == watch.verified_hash
+        and active.number == watch.verified_revision
+        and not watch.drift
+    ):
+        return None
+    started = timezone.now()
+    observed = read_configuration(
+        agent, request_id=request_id, timeout=settings.KVPLANE_POLL_TIMEOUT
+    )
+    if active is None or not active.complete:
+        import_configuration(agent, observed, Source.IMPORT, "as it was found", request_id)
+        watch.verified_hash = ""
+        return None
+    configuration.remember_schema(agent.name, observed.keys)
+    active = configuration.find_active(agent.name)
+    if active is None or not configuration.is_settled_at(agent.name, active.number):
+        return None
+    if active.settled_at is None or active.settled_at >= started:
+        return None
+    drift = compare_configuration(
+        active.values, observed.values, observed.keys, _managed_keys(agent.name, observed)
+    )
+    if drift.fixed:
+        _take_up_fixed(agent, active, observed, drift, request_id)
+        return None
+    return _Found(active, observed, drift)
+
+
+def _managed_keys(agent: str, observed: Observed) -> frozenset[str]:
+    if observed.keys:
+        return frozenset()
+    diffs = ConfigRevision.objects.filter(
+        agent=agent,
+        state__in=(RevisionState.ACTIVE, RevisionState.SUPERSEDED),
+        source__in=_SETTABLE,
+    ).values_list("diff", flat=True)
+    return frozenset(key for diff in diffs for key in diff)
+
+
+def _take_up_fixed(
+    agent: Agent,
+    active: ConfigRevision,
+    observed: Observed,
+    drift: ConfigDrift,
+    request_id: str,
+) -> None:
+    """Fixed settings are what the agent was started with: those become desired."""
+    values = {**observed.values, **{key: active.values[key] for key in drift.live}}
+    import_configuration(
+        agent,
+        Observed(values, observed.keys),
+        Source.RESTART,
+        "started with other settings",
+        request_id,
+    )
+
+
+def _compare_modes(sighting: Sighting) -> list[ModeDrift]:
+    agent = sighting.watch.agent.name
+    desired = modes.desired_of([agent])[agent]
+    if not sighting.has_cache:
+        return []
+    return [
+        drift
+        for drift in compare_modes(desired, sighting.modes())
+        if drift.desired.since < sighting.asked_at and modes.is_latest(drift.desired.change)
+    ]
+
+
+def _note_right(watch: Watch, sighting: Sighting, found: _Found | None, request_id: str) -> None:
+    """It is as it should be."""
+    with transaction.atomic():
+        if watch.drift:
+            audit.record(
+                action="drift.gone",
+                actor=CONTROLLER,
+                request_id=request_id,
+                agent=watch.agent.name,
+                request={"drift": watch.drift, "repairs": watch.attempts},
+                outcome="observed",
+            )
+        watch.drift, watch.drift_since = {}, None
+        _forget_failures(watch)
+        if found is not None:
+            watch.verified_hash = sighting.conf_hash
+            watch.verified_revision = found.revision.number
+        watch.save()
+
+
+def _note_drift(watch: Watch, drift: dict[str, object], request_id: str) -> None:
+    """It is not; said once for the same drift."""
+    if watch.drift == drift:
+        return
+    with transaction.atomic():
+        audit.record(
+            action="drift.found",
+            actor=CONTROLLER,
+            request_id=request_id,
+            agent=watch.agent.name,
+            request={"drift": drift, "policy": policy_of(watch).value},
+            outcome="observed",
+        )
+        watch.drift = drift
+        watch.drift_since = watch.drift_since or timezone.now()
+        watch.save()
+
+
+def _adopt(agent: Agent, found: _Found | None, drifts: list[ModeDrift], request_id: str) -> None:
+    reason = "changed past the control plane"
+    if found is not None and found.drift.live:
+        import_configuration(agent, found.observed, Source.ADOPT, reason, request_id)
+    by = Authorship(CONTROLLER, reason, request_id, None)
+    if not drifts:
+        return
+    observed = {
+        Switch(Mode(drift.desired.mode), drift.desired.backend): drift.observed for drift in drifts
+    }
+    with transaction.atomic():
+        modes.note_observed(agent.name, observed, ModeSource.ADOPT, by)
+        audit.record(
+            action="mode.adopt",
+            actor=CONTROLLER,
+            request_id=request_id,
+            agent=agent.name,
+            reason=reason,
+            request={"modes": describe({}, drifts)["modes"]},
+            outcome="succeeded",
+        )
+
+
+def _enforce(watch: Watch, found: _Found | None, drifts: list[ModeDrift], request_id: str) -> None:
+    if watch.gave_up_at is not None:
+        return
+    if watch.next_attempt_at is not None and watch.next_attempt_at > timezone.now():
+        return
+    if watch.attempts >= settings.KVPLANE_REPAIR_ATTEMPTS:
+        _give_up(watch, request_id)
+        return
+    try:
+        failure = repair(
+            watch.agent,
+            None if found is None else (found.revision, found.observed, found.drift.live),
+            drifts,
+            request_id,
+        )
+    except ContractError as error:
+        failure = error.message
+    watch.attempts += 1
+    backoff = timedelta(seconds=settings.KVPLANE_POLL_SECONDS * 2**watch.attempts)
+    watch.next_attempt_at = timezone.now() + min(backoff, _MAX_BACKOFF)
+    watch.last_error = failure[:500]
+    watch.save()
+
+
+def _give_up(watch: Watch, request_id: str) -> None:
+    logger.error(
+        "agent %s is not as it should be and %d repairs did not help: %s",
+        watch.agent.name,
+        watch.attempts,
+        watch.last_error or "they were accepted, but did not last",
+    )
+    with transaction.atomic():
+        watch.gave_up_at = timezone.now()
+        watch.save()
+        audit.record(
+            action="drift.give_up",
+            actor=CONTROLLER,
+            request_id=request_id,
+            agent=watch.agent.name,
+            request={"drift": watch.drift, "repairs": watch.attempts},
+            answer={"message": watch.last_error},
+            outcome="failed",
+        )
+
+
+def _forget_failures(watch: Watch) -> None:
+    watch.attempts = 0
+    watch.next_attempt_at = watch.gave_up_at = None
+    watch.last_error = ""

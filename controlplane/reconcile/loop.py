@@ -1,0 +1,101 @@
+"""The control loop: observe, compare with what is desired, repair, sample."""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connections
+from django.utils import timezone
+
+from controlplane.operations import recovery
+from controlplane.operations.importing import CONTROLLER
+from controlplane.operations.lease import this_process
+from controlplane.reconcile import sharing
+from controlplane.reconcile.attending import attend
+from controlplane.reconcile.models import Controller, Watch
+from controlplane.reconcile.polling import keep, poll
+from controlplane.reconcile.sampling import sample
+from controlplane.reconcile.sighting import Sighting
+from controlplane.reconcile.triage import needing_care
+
+logger = logging.getLogger(__name__)
+_CARERS = 4
+
+
+class ControlLoop:
+    """One controller. `name` tells it from the others; it runs in the thread that
+    calls run(), with threads of its own for the calls to agents."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name or f"{this_process()}"
+        self._started_at = timezone.now()
+        self._lease = timedelta(seconds=settings.KVPLANE_CONTROLLER_LEASE_SECONDS)
+        self._pollers = ThreadPoolExecutor(settings.KVPLANE_POLL_CONCURRENCY, "poll")
+        self._carers = ThreadPoolExecutor(_CARERS, "care")
+
+    def run(self, stopping: threading.Event) -> None:
+        """Go round until `stopping` is set. A round that fails, because the database is
+        away, is logged and tried again."""
+        while not stopping.is_set():
+            started = time.monotonic()
+            try:
+                self.go_round()
+            except DatabaseError:
+                logger.exception("a round of the control loop failed")
+                close_old_connections()
+            left = settings.KVPLANE_POLL_SECONDS - (time.monotonic() - started)
+            stopping.wait(max(0.05, left))
+
+    def go_round(self) -> None:
+        """One round: finish what was left open, poll, compare, repair, sample."""
+        started = time.monotonic()
+        request_id = uuid.uuid4().hex
+        controllers = sharing.take_part(self.name, self._started_at, self._lease)
+        finish_abandoned()
+        watches = sharing.hold_share(self.name, controllers, self._lease)
+        sightings = poll(watches, self._pollers, request_id)
+        held = sharing.still_held(self.name, watches)
+        sightings = [sighting for sighting in sightings if sighting.watch.pk in held]
+        keep(sightings, request_id)
+        self._care_for(needing_care(sightings))
+        sample(sightings)
+        self._note_round(watches, (time.monotonic() - started) * 1000)
+
+    def close(self) -> None:
+        """Let go of all agents, so that the other controllers need not wait."""
+        self._pollers.shutdown(cancel_futures=True)
+        self._carers.shutdown(cancel_futures=True)
+        try:
+            sharing.leave(self.name)
+        except DatabaseError:
+            logger.warning("the leases of this controller stay until they run out")
+
+    def _care_for(self, sightings: Iterable[Sighting]) -> None:
+        """Attend to each in a thread: one that hangs must not hold up the others."""
+        for care in [self._carers.submit(_attend_alone, entry) for entry in sightings]:
+            care.result()
+
+    def _note_round(self, watches: list[Watch], duration_ms: float) -> None:
+        Controller.objects.filter(name=self.name).update(agents=len(watches), cycle_ms=duration_ms)
+
+
+def finish_abandoned() -> None:
+    """Take over operations that a crash left running, and finish them."""
+    for operation in recovery.abandoned():
+        if recovery.take_over(operation):
+            recovery.finish(operation, CONTROLLER, timeout=settings.KVPLANE_POLL_TIMEOUT)
+
+
+def _attend_alone(sighting: Sighting) -> None:
+    try:
+        attend(sighting)
+    except DatabaseError:
+        logger.exception("agent %s could not be attended to", sighting.watch.agent.name)
+    finally:
+        # The thread may rest for long, and tests drop their database.
+        connections.close_all()
