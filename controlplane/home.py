@@ -17,6 +17,8 @@ _RESOURCES = {
     "agents": "agent-list",
     "engines": "engine-list",
     "operations": "operation-list",
+    "watches": "watch-list",
+    "controllers": "controller-list",
     "config-revisions": "configrevision-list",
     "modes": "desiredmode-list",
     "mode-changes": "modechange-list",

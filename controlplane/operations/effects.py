@@ -251,3 +251,8 @@ def call_for(switch: Switch, *, value: bool) -> tuple[str, str]:
 def _mapping(document: Mapping[str, object], name: str) -> Mapping[str, object]:
     found = document.get(name)
     return found if isinstance(found, Mapping) else {}
+
+
+def is_undoable(endpoint: Endpoint) -> bool:
+    """Whether what a call did can be taken back: what was before is known."""
+    return endpoint.action == CONF_UPDATE or endpoint.action in _MODES

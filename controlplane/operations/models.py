@@ -51,6 +51,7 @@ class Operation(models.Model):
     undo_of = models.UUIDField(
         null=True, db_index=True, help_text="The operation that it takes back."
     )
+    sealed = models.TextField(blank=True, editable=False)
     idempotency_key = models.CharField(max_length=128, blank=True)
     fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request.")
     cancel_requested_at = models.DateTimeField(null=True)

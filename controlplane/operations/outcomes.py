@@ -65,6 +65,18 @@ def joint_state(states: Iterable[str]) -> State:
     return State.UNKNOWN if State.UNKNOWN in distinct else State.FAILED
 
 
+def state_of_fleet(rows: Sequence[OperationTarget]) -> State:
+    """The state of an operation that may have been cut short. What was taken back
+    counts as failed."""
+    states = [State.FAILED if row.undone else State(row.state) for row in rows]
+    called = [state for state in states if state is not State.CANCELLED]
+    if len(called) == len(states):
+        return joint_state(states)
+    if all(state is State.SUCCEEDED for state in called):
+        return State.CANCELLED
+    return State.PARTIALLY_FAILED if State.SUCCEEDED in called else joint_state(called)
+
+
 def _state_of(result: AgentAnswer | AgentFailure) -> State:
     if isinstance(result, AgentFailure):
         return State.FAILED if result.state is StateAfter.UNCHANGED else State.UNKNOWN

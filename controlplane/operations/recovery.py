@@ -1,9 +1,10 @@
 """Finishing what a crash, or a silent agent, left open."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
 from controlplane.audit import services as audit
@@ -14,10 +15,11 @@ from controlplane.forwarding import AgentFailure
 from controlplane.operations.effects import Begun, find_begun
 from controlplane.operations.lease import LEASE, is_abandoned, this_process, until
 from controlplane.operations.models import Operation, OperationTarget, State
-from controlplane.operations.outcomes import joint_state, summary
+from controlplane.operations.outcomes import state_of_fleet, summary
 from controlplane.operations.truth import find_out
 
 logger = logging.getLogger(__name__)
+_QUESTIONS_AT_ONCE = 32
 _UNFINISHED = (State.PENDING, State.RUNNING)
 _GONE = {
     "error": "Agent not found",
@@ -48,13 +50,21 @@ def finish(operation: Operation, actor: Actor, *, timeout: float) -> None:
     """Write a true outcome for each agent that was, or was to be, called: what its
     state tells, and `unknown` where that does not tell or it does not answer.
     `timeout` is in seconds for each question."""
-    open_targets = list(operation.targets.filter(state__in=_UNFINISHED))
-    found = [(row, *_outcome(operation, row, timeout)) for row in open_targets]
+    settle_rows(operation, list(operation.targets.filter(state__in=_UNFINISHED)), timeout=timeout)
     with transaction.atomic(durable=True):
-        for row, begun, state, document in found:
-            settle(row, begun, state, document)
         close(operation, actor)
     logger.warning("operation %s was left open; it is %s", operation.pk, operation.state)
+
+
+def settle_rows(operation: Operation, rows: Sequence[OperationTarget], *, timeout: float) -> None:
+    """Ask the agents that were called, all at once, and write what is true of each."""
+    if not rows:
+        return
+    with ThreadPoolExecutor(min(len(rows), _QUESTIONS_AT_ONCE), "recovery") as threads:
+        found = list(threads.map(lambda row: _ask(operation, row, timeout), rows))
+    with transaction.atomic(durable=True):
+        for row, (begun, state, document) in zip(rows, found, strict=True):
+            settle(row, begun, state, document)
 
 
 def resolve(row: OperationTarget, actor: Actor, *, timeout: float) -> State:
@@ -87,7 +97,7 @@ def close(operation: Operation, actor: Actor) -> None:
     """Write the state of the whole operation and the completing audit entry, in the
     caller's transaction."""
     rows = list(operation.targets.all())
-    operation.state = joint_state(row.state for row in rows)
+    operation.state = state_of_fleet(rows)
     operation.finished_at = timezone.now()
     operation.save(update_fields=["state", "finished_at"])
     audit.record(
@@ -102,6 +112,13 @@ def close(operation: Operation, actor: Actor) -> None:
         outcome=operation.state,
         status=rows[0].status if len(rows) == 1 else None,
     )
+
+
+def _ask(operation: Operation, row: OperationTarget, timeout: float) -> tuple[Begun, State, object]:
+    try:
+        return _outcome(operation, row, timeout)
+    finally:
+        connections.close_all()
 
 
 def _outcome(

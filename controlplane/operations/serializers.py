@@ -1,8 +1,25 @@
 """Operations as JSON."""
 
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
 from rest_framework import serializers
 
+from controlplane.accounts.serializers import in_the_future
+from controlplane.audit.models import MAX_REASON
+from controlplane.fleet.models import ROLE_CHOICES
+from controlplane.fleet.serializers import LabelsField
+from controlplane.operations.effects import Wishes
 from controlplane.operations.models import Operation, OperationTarget
+from controlplane.operations.planning import MAX_CONCURRENCY, Plan
+from controlplane.operations.selecting import Selector
+from controlplane.operations.strategy import OnFailure, Strategy
+from controlplane.rest.strict import StrictSerializer
+from engine.contract import CATALOGUE, Role
+
+ACTIONS = {entry.action: entry for entry in CATALOGUE if entry.action is not None}
 
 
 class OperationTargetSerializer(serializers.ModelSerializer[OperationTarget]):
@@ -10,7 +27,7 @@ class OperationTargetSerializer(serializers.ModelSerializer[OperationTarget]):
 
     class Meta:
         model = OperationTarget
-        fields = ["agent", "state", "status", "answer", "error", "duration_ms"]
+        fields = ["agent", "wave", "state", "undone", "status", "answer", "error", "duration_ms"]
         read_only_fields = fields
 
 
@@ -36,6 +53,126 @@ class OperationSerializer(serializers.ModelSerializer[Operation]):
             "source_address",
             "created_at",
             "finished_at",
+            "selector",
+            "strategy",
+            "options",
+            "concurrency",
+            "timeout_s",
+            "retry_of",
+            "undo_of",
+            "idempotency_key",
+            "cancel_requested_at",
             "targets",
         ]
         read_only_fields = fields
+
+
+class SelectorSerializer(StrictSerializer):
+    """Which agents: those that fit everything that is given."""
+
+    agents = serializers.ListField(
+        child=serializers.CharField(max_length=128), required=False, max_length=10_000
+    )
+    engines = serializers.ListField(
+        child=serializers.CharField(max_length=128), required=False, max_length=1000
+    )
+    roles = serializers.ListField(
+        child=serializers.ChoiceField(choices=ROLE_CHOICES), required=False, max_length=2
+    )
+    labels = LabelsField(required=False)
+    everybody = serializers.BooleanField(required=False)
+
+    def to_selector(self, data: dict[str, Any]) -> Selector:
+        """The validated data as the service takes it."""
+        return Selector(
+            agents=tuple(data.get("agents", ())),
+            engines=tuple(data.get("engines", ())),
+            roles=tuple(Role(role) for role in data.get("roles", ())),
+            labels=data.get("labels", {}),
+            everybody=data.get("everybody", False),
+        )
+
+
+class StrategySerializer(StrictSerializer):
+    """In which order, and what failures are borne."""
+
+    canary = serializers.IntegerField(
+        min_value=0, max_value=1000, default=0, help_text="Agents in a first wave of their own."
+    )
+    wave_size = serializers.IntegerField(
+        min_value=0, max_value=10_000, default=0, help_text="Agents in each later wave; 0: all."
+    )
+    pause_s = serializers.FloatField(
+        min_value=0, max_value=86_400, default=0.0, help_text="Seconds between two waves."
+    )
+    max_failures = serializers.IntegerField(
+        min_value=0,
+        max_value=10_000,
+        default=0,
+        allow_null=True,
+        help_text="More of them end the operation after their wave; null: any number is borne.",
+    )
+    on_failure = serializers.ChoiceField(
+        choices=[(choice.value, choice.value) for choice in OnFailure], default="stop"
+    )
+
+
+class NewOperationSerializer(StrictSerializer):
+    """One action on many agents."""
+
+    action = serializers.ChoiceField(choices=[(name, name) for name in sorted(ACTIONS)])
+    parameters = serializers.DictField(
+        required=False, help_text="Parameters of the call, as in its query string."
+    )
+    body = serializers.DictField(required=False, allow_null=True, help_text="Its JSON body.")
+    selector = SelectorSerializer()
+    strategy = StrategySerializer(required=False, help_text="Left out: all at once.")
+    concurrency = serializers.IntegerField(
+        min_value=1, max_value=MAX_CONCURRENCY, default=64, help_text="Calls at once."
+    )
+    timeout_s = serializers.FloatField(
+        min_value=0.1, max_value=600, required=False, help_text="Seconds for each agent."
+    )
+    reason = serializers.CharField(
+        required=False, allow_blank=True, max_length=MAX_REASON, default=""
+    )
+    expires_in_s = serializers.FloatField(
+        min_value=1,
+        max_value=366 * 86_400,
+        required=False,
+        help_text="Seconds after which a mode is reverted.",
+    )
+    expires_at = serializers.DateTimeField(
+        required=False,
+        validators=[in_the_future],
+        help_text="The moment at which a mode is reverted.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Raises ValidationError for two ends."""
+        if "expires_at" in attrs and "expires_in_s" in attrs:
+            raise serializers.ValidationError(
+                {"expires_in_s": ["Give expires_in_s or expires_at, not both."]}
+            )
+        return attrs
+
+    def to_plan(self) -> Plan:
+        """The validated data as the service takes it."""
+        data = self.validated_data
+        expires_at = data.get("expires_at")
+        if "expires_in_s" in data:
+            expires_at = timezone.now() + timedelta(seconds=data["expires_in_s"])
+        strategy = data.get("strategy")
+        return Plan(
+            endpoint=ACTIONS[data["action"]],
+            selector=SelectorSerializer().to_selector(data["selector"]),
+            parameters=data.get("parameters", {}),
+            body=data.get("body"),
+            strategy=Strategy()
+            if strategy is None
+            else Strategy(**{**strategy, "on_failure": OnFailure(strategy["on_failure"])}),
+            wishes=Wishes(expires_at=expires_at),
+            timeout_s=data.get("timeout_s", settings.KVPLANE_AGENT_TIMEOUT),
+            concurrency=data["concurrency"],
+            reason=data["reason"],
+        )

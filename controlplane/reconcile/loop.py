@@ -15,6 +15,7 @@ from django.utils import timezone
 from controlplane.operations import recovery
 from controlplane.operations.importing import CONTROLLER
 from controlplane.operations.lease import this_process
+from controlplane.operations.runner import shared_runner
 from controlplane.reconcile import sharing
 from controlplane.reconcile.attending import attend
 from controlplane.reconcile.models import Controller, Watch
@@ -87,7 +88,10 @@ class ControlLoop:
 def finish_abandoned() -> None:
     """Take over operations that a crash left running, and finish them."""
     for operation in recovery.abandoned():
-        if recovery.take_over(operation):
+        if operation.selector:
+            # It may have agents that nobody has called yet.
+            shared_runner().start(operation)
+        elif recovery.take_over(operation):
             recovery.finish(operation, CONTROLLER, timeout=settings.KVPLANE_POLL_TIMEOUT)
 
 

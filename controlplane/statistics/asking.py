@@ -1,6 +1,6 @@
 """Asking an agent for its chunk statistics."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,24 +38,121 @@ class _Answer:
     taken_at: datetime
 
 
+class _Restarted(Exception):
+    """Two answers are of two processes."""
+
+
 def sample_now(
     agent: Agent, *, trigger: Trigger, request_id: str, timeout: float
 ) -> ChunkStatisticsSnapshot:
     """Ask the agent and record what it says.
 
     `timeout` is in seconds, for each of the two calls that an agent of the dialect
-    `kvplane` gets and the one that an LMCache process gets; they are asked anew, twice at
-    most, if a later sample was recorded meanwhile. Raises AgentFailure, NoStatistics and
-    NotSettled (both 409), and django.db.DatabaseError.
+    `kvplane` gets, or the one that an LMCache process gets. The agent is asked anew, twice
+    at most, if it restarted or a later sample was recorded meanwhile. Must not be called
+    inside a transaction. Raises AgentFailure, NoStatistics and NotSettled (both 409), and
+    django.db.DatabaseError.
     """
-    for _ in range(_ATTEMPTS):
-        answer = _ask(agent, request_id, timeout)
-        try:
-            return record_sample(
-                agent, answer.status, answer.counters, answer.boot_id, trigger, answer.taken_at
+
+    def write(answer: _Answer) -> ChunkStatisticsSnapshot:
+        return _write(agent, trigger, answer)
+
+    return _ask_and_write(agent, request_id, timeout, write)
+
+
+def sample_by_hand(
+    agent: Agent, *, actor: Actor, request_id: str, timeout: float
+) -> ChunkStatisticsSnapshot:
+    """As sample_now, for somebody who wants it: the snapshot and an audit entry, or
+    neither."""
+
+    def write(answer: _Answer) -> ChunkStatisticsSnapshot:
+        with transaction.atomic():
+            snapshot = _write(agent, Trigger.MANUAL, answer)
+            audit.record(
+                action="chunk_statistics.sample",
+                actor=actor,
+                request_id=request_id,
+                agent=agent.name,
+                answer={"snapshot": snapshot.pk, "run": snapshot.run},
+                outcome="succeeded",
             )
-        except OvertakenSample:
+        return snapshot
+
+    return _ask_and_write(agent, request_id, timeout, write)
+
+
+def _ask_and_write(
+    agent: Agent,
+    request_id: str,
+    timeout: float,
+    write: Callable[[_Answer], ChunkStatisticsSnapshot],
+) -> ChunkStatisticsSnapshot:
+    for _ in range(_ATTEMPTS):
+        try:
+            return write(_ask(agent, request_id, timeout))
+        except (OvertakenSample, _Restarted):
             continue
         except InvalidSample as error:
-            raise _bad(agent, str(error)) from error
+            raise _bad(agent, f"in its chunk statistics, {error}") from error
     raise NotSettled(agent.name)
+
+
+def _write(agent: Agent, trigger: Trigger, answer: _Answer) -> ChunkStatisticsSnapshot:
+    return record_sample(
+        agent, answer.status, answer.counters, answer.boot_id, trigger, answer.taken_at
+    )
+
+
+def _ask(agent: Agent, request_id: str, timeout: float) -> _Answer:
+    status = _ask_for_statistics(agent, request_id, timeout)
+    taken_at = timezone.now()
+    if agent.dialect == Dialect.LMCACHE:
+        return _Answer(status, {}, "", taken_at)
+    about = probe(agent, request_id=request_id, timeout=timeout)
+    if _restarted_between(status, about):
+        raise _Restarted
+    counters, boot_id = about.get("counters"), about.get("boot_id")
+    if not isinstance(counters, Mapping) or not isinstance(boot_id, str):
+        raise _bad(agent, "its status has no 'counters' or no 'boot_id'")
+    return _Answer(status, counters, boot_id, taken_at)
+
+
+def _ask_for_statistics(agent: Agent, request_id: str, timeout: float) -> Mapping[str, object]:
+    answer = forwarding.send(
+        agent,
+        endpoint("get_chunk_statistics_status"),
+        query="",
+        body=None,
+        request_id=request_id,
+        timeout=timeout,
+    )
+    document = answer.document
+    if answer.status in _LACKING:
+        raise NoStatistics(agent.name, _message_of(document))
+    if answer.status != 200:
+        raise _bad(agent, f"it answered with status {answer.status}")
+    if not isinstance(document, dict):
+        raise _bad(agent, "its chunk statistics are not an object")
+    return document
+
+
+def _restarted_between(status: Mapping[str, object], about: Mapping[str, object]) -> bool:
+    """Whether the process that spoke of itself began after the one that told its counts
+    told them; both times are of the same clock. Counts of one under the boot id of the
+    other would be counted twice."""
+    told_at, began_at = status.get("timestamp"), about.get("started_at")
+    return (
+        isinstance(told_at, int | float)
+        and isinstance(began_at, int | float)
+        and told_at < began_at
+    )
+
+
+def _message_of(document: object) -> str:
+    message = document.get("message") if isinstance(document, dict) else None
+    return message[:200] if isinstance(message, str) else "it does not know the path."
+
+
+def _bad(agent: Agent, why: str) -> BadAgentAnswer:
+    return BadAgentAnswer(agent.name, why, StateAfter.UNCHANGED)

@@ -1,6 +1,5 @@
 """Reading what an agent says about its chunk statistics."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,14 +35,16 @@ def read_status(status: Mapping[str, object]) -> Counted:
     """
     enabled = status.get("is_collecting")
     if not isinstance(enabled, bool):
-        raise InvalidSample("is_collecting", "must be true or false.")
+        raise InvalidSample("is_collecting", "must be true or false")
     total = _count(status, "total_chunks")
     unique = _count(status, "unique_chunks")
+    if unique > total:
+        raise InvalidSample("unique_chunks", f"is {unique}, more than total_chunks, {total}")
     duplicate = _count({"duplicate_chunks": total - unique, **status}, "duplicate_chunks")
     if unique + duplicate != total:
         raise InvalidSample(
-            "total_chunks", f"is {total}, not unique_chunks + duplicate_chunks = "
-            f"{unique + duplicate}."
+            "total_chunks",
+            f"is {total}, not unique_chunks + duplicate_chunks = {unique + duplicate}",
         )
     derived_rate = duplicate / total if total else 0.0
     return Counted(
@@ -61,11 +62,13 @@ def read_status(status: Mapping[str, object]) -> Counted:
 def read_counters(counters: Mapping[str, object]) -> dict[str, float]:
     """The agent's counters by name. Raises InvalidSample."""
     if len(counters) > _MAX_COUNTERS:
-        raise InvalidSample("counters", f"has {len(counters)} names; at most {_MAX_COUNTERS}.")
+        raise InvalidSample(
+            "counters", f"has {len(counters)} names; at most {_MAX_COUNTERS} are kept"
+        )
     read: dict[str, float] = {}
     for name, value in counters.items():
         if not _NAME.fullmatch(name):
-            raise InvalidSample("counters", "has a name that is not 1 to 128 visible characters.")
+            raise InvalidSample("counters", "has a name that is not 1 to 128 visible characters")
         read[name] = _number(f"counters.{name}", value, float(_MAX_COUNT))
     return read
 
@@ -73,20 +76,21 @@ def read_counters(counters: Mapping[str, object]) -> dict[str, float]:
 def read_text(field: str, value: object) -> str:
     """A short string of printable ASCII. Raises InvalidSample."""
     if not isinstance(value, str) or not _TEXT.fullmatch(value):
-        raise InvalidSample(field, "must be a string of at most 64 printable ASCII characters.")
+        raise InvalidSample(field, "must be a string of at most 64 printable ASCII characters")
     return value
 
 
 def _count(status: Mapping[str, object], field: str) -> int:
     value = status.get(field)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_COUNT:
-        raise InvalidSample(field, f"must be an integer of 0 to {_MAX_COUNT}.")
+        raise InvalidSample(field, f"must be an integer of 0 to {_MAX_COUNT}")
     return value
 
 
 def _number(field: str, value: object, maximum: float) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    # Compared before isfinite(), which cannot take every integer.
-    if not is_number or not 0 <= value <= maximum or not math.isfinite(value):
-        raise InvalidSample(field, f"must be a number of 0 to {maximum:g}.")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidSample(field, "must be a number")
+    # NaN is not within bounds either.
+    if not 0 <= value <= maximum:
+        raise InvalidSample(field, f"must be a number of 0 to {maximum:g}")
     return value

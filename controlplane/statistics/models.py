@@ -54,9 +54,9 @@ class ChunkStatisticsSnapshot(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["agent", "taken_at"], name="statistics_of_agent"),
             models.Index(fields=["engine", "taken_at"], name="statistics_of_engine"),
-            # What is still to be down-sampled is few among what is kept for a year.
+            # Finds what is to be down-sampled without a look at a year of what is.
             models.Index(
-                fields=["agent", "taken_at"],
+                fields=["taken_at"],
                 name="statistics_raw",
                 condition=models.Q(resolution_s=0),
             ),

@@ -81,9 +81,7 @@ def _run_after(latest: ChunkStatisticsSnapshot | None, snapshot: ChunkStatistics
     return latest.run + 1 if began_anew else latest.run
 
 
-def _is_overtaken(
-    snapshot: ChunkStatisticsSnapshot, latest: ChunkStatisticsSnapshot
-) -> bool:
+def _is_overtaken(snapshot: ChunkStatisticsSnapshot, latest: ChunkStatisticsSnapshot) -> bool:
     """Whether `latest` is the later one: by our clock, or, for answers of one process that
     passed each other on their way, by the process's. Lower counts would look like counts
     that began anew, and all of them would be counted twice."""

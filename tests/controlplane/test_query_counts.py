@@ -8,18 +8,23 @@ import json
 from pathlib import Path
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from controlplane.accounts.models import ApiToken
+from controlplane.audit.authorship import Authorship
+from controlplane.configuration.models import Source
+from controlplane.configuration.services import Observed, import_observed
 from controlplane.fleet.services import create_enrolment_token
 from controlplane.operations.services import perform
+from controlplane.reconcile.models import Controller, Watch
 from engine.contract import endpoint
 
 from .conftest import ACTOR
 
+BY = Authorship(ACTOR, "", "setup", None)
 BASELINES: dict[str, int] = json.loads(
     Path(__file__).with_name("query_counts.json").read_text("utf-8")
 )
@@ -40,6 +45,15 @@ def populated(agents, make_agent) -> None:
             request_id="setup",
             timeout=5,
         )
+        Watch.objects.create(agent=agent)
+        Controller.objects.create(
+            name=f"host:{number}:x",
+            started_at=timezone.now(),
+            seen_at=timezone.now(),
+            alive_until=timezone.now(),
+        )
+        with transaction.atomic():
+            import_observed(agent.name, Observed({"a": 1}, {}), Source.IMPORT, BY)
         create_enrolment_token(
             name=f"rack {number}", expires_at=None, actor=ACTOR, request_id="setup"
         )

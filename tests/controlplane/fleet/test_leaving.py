@@ -8,8 +8,8 @@ from django.utils import timezone
 from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.models import AuditEntry
 from controlplane.fleet import services
-from controlplane.fleet.observing import record_observation
 from controlplane.fleet.models import Agent, EnrolmentToken
+from controlplane.fleet.observing import record_observation
 from engine.contract import Component
 
 pytestmark = pytest.mark.django_db

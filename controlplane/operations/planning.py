@@ -1,0 +1,263 @@
+"""Putting an operation over several agents on record, with its plan."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import urlencode
+
+from django.db import DatabaseError, IntegrityError, transaction
+from django.utils import timezone
+
+from controlplane.audit import services as audit
+from controlplane.audit.actors import Actor, ActorKind
+from controlplane.audit.models import MAX_REASON, Stage
+from controlplane.audit.redaction import redact_text
+from controlplane.fleet.models import Agent
+from controlplane.fleet.vault import seal, unseal
+from controlplane.operations.calls import Call, check_reason, read_call
+from controlplane.operations.effects import Wishes, check_wishes
+from controlplane.operations.errors import NotRecorded
+from controlplane.operations.models import Operation, OperationTarget, State
+from controlplane.operations.selecting import Selector, select
+from controlplane.operations.strategy import Strategy, check_strategy
+from controlplane.rows import insert_rows
+from engine.contract import ContractError, Endpoint, endpoint
+
+MAX_CONCURRENCY = 256
+_REPEATED = (State.FAILED, State.PARTIALLY_FAILED, State.UNKNOWN)
+
+
+class KeyReused(ContractError):
+    """An idempotency key came back with another request."""
+
+    def __init__(self, key: str, operation: Operation) -> None:
+        super().__init__(
+            409,
+            "Idempotency key reused",
+            f"The Idempotency-Key '{key}' was sent before with another request, operation "
+            f"{operation.pk}; send a new key.",
+            {"operation": str(operation.pk)},
+        )
+
+
+class NothingToRetry(ContractError):
+    """An operation that is not finished, or whose every agent succeeded."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(
+            409,
+            "Nothing to retry",
+            f"Operation {operation.pk} is {operation.state}; only agents that failed in a "
+            "finished operation are called again.",
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, to whom, and how. `timeout_s` is in seconds, for each
+    agent."""
+
+    endpoint: Endpoint
+    selector: Selector
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    body: Mapping[str, object] | None = None
+    strategy: Strategy = field(default_factory=Strategy)
+    wishes: Wishes = field(default_factory=Wishes)
+    timeout_s: float = 30.0
+    concurrency: int = 64
+    reason: str = ""
+
+    def call(self) -> Call:
+        """The call that each agent gets. Raises ContractError (400)."""
+        query = urlencode(
+            {name: _written(value) for name, value in self.parameters.items()}, doseq=True
+        )
+        body = None if self.body is None else json.dumps(self.body).encode()
+        takes_body = self.endpoint.body_schema is not None
+        if takes_body != (body is not None):
+            raise ContractError(
+                400,
+                "Invalid body",
+                f"'body': {self.endpoint.action} {'needs one' if takes_body else 'takes none'}.",
+            )
+        return read_call(self.endpoint, query, body)
+
+    def fingerprint(self) -> str:
+        """SHA-256, hexadecimal, of everything that the caller asked for."""
+        asked = [
+            self.endpoint.operation_id,
+            self.selector.describe(),
+            dict(self.parameters),
+            self.body,
+            self.strategy.describe(),
+            self.timeout_s,
+            self.concurrency,
+            self.reason,
+        ]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The operation, and whether it was there before, under the same key."""
+
+    operation: Operation
+    repeated: bool
+
+
+def plan_operation(plan: Plan, *, key: str, actor: Actor, request_id: str) -> Planned:
+    """Put the operation and its targets on record; nobody is called yet. The same
+    `key` by the same actor is the same operation; "" is no key.
+
+    Raises ContractError (400) for a plan that cannot be carried out, KeyReused and
+    NotRecorded.
+    """
+    if key and (known := _under_key(key, plan, actor)) is not None:
+        return Planned(known, repeated=True)
+    call = plan.call()
+    check_wishes(plan.endpoint, plan.wishes)
+    check_strategy(plan.strategy, plan.endpoint)
+    check_reason(plan.reason)
+    agents = select(plan.selector, plan.endpoint)
+    operation = Operation(
+        selector=plan.selector.describe(),
+        strategy=plan.strategy.describe(),
+        options=_described_wishes(plan.wishes),
+        concurrency=plan.concurrency,
+        timeout_s=plan.timeout_s,
+        idempotency_key=key,
+        fingerprint=plan.fingerprint(),
+        **_origin(call, plan.reason, actor, request_id),
+    )
+    waves = plan.strategy.waves(len(agents))
+    rows = [_target(operation, agent, wave) for agent, wave in zip(agents, waves, strict=True)]
+    try:
+        _record(operation, rows, actor)
+    except IntegrityError:
+        known = _under_key(key, plan, actor) if key else None
+        if known is None:
+            raise
+        return Planned(known, repeated=True)
+    return Planned(operation, repeated=False)
+
+
+def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operation:
+    """Put an operation on record that calls the agents again for which it failed.
+    Raises NothingToRetry and NotRecorded."""
+    failed = list(operation.targets.filter(state__in=_REPEATED).values_list("agent", flat=True))
+    known = list(Agent.objects.filter(name__in=failed).order_by("name"))
+    if not State(operation.state).is_final or not known:
+        raise NothingToRetry(operation)
+    call = call_of(operation)
+    retry = Operation(
+        selector={"agents": [agent.name for agent in known]},
+        strategy=operation.strategy,
+        options=operation.options,
+        concurrency=operation.concurrency,
+        timeout_s=operation.timeout_s,
+        retry_of=operation.pk,
+        **_origin(call, operation.reason, actor, request_id),
+    )
+    waves = Strategy.of(operation.strategy).waves(len(known))
+    rows = [_target(retry, agent, wave) for agent, wave in zip(known, waves, strict=True)]
+    _record(retry, rows, actor)
+    return retry
+
+
+def call_of(operation: Operation) -> Call:
+    """The call that the operation makes, secrets in the clear. Raises
+    UnreadableSecret."""
+    sealed = unseal(operation.sealed)
+    query = str(sealed.get("query", operation.query))
+    document = sealed.get("body", operation.body)
+    body = None if document is None else json.dumps(document).encode()
+    return read_call(endpoint(operation.endpoint), query, body)
+
+
+def wishes_of(operation: Operation) -> Wishes:
+    """What was wished beyond the call."""
+    text = operation.options.get("expires_at")
+    return Wishes(expires_at=None if text is None else datetime.fromisoformat(text))
+
+
+def actor_of(operation: Operation) -> Actor:
+    """Who asked for it."""
+    return Actor(
+        ActorKind(operation.actor_kind),
+        operation.actor_name,
+        operation.actor_ref,
+        operation.source_address,
+    )
+
+
+def _under_key(key: str, plan: Plan, actor: Actor) -> Operation | None:
+    known = Operation.objects.filter(actor_ref=actor.ref, idempotency_key=key).first()
+    if known is not None and known.fingerprint != plan.fingerprint():
+        raise KeyReused(key, known)
+    return known
+
+
+def _origin(call: Call, reason: str, actor: Actor, request_id: str) -> dict[str, object]:
+    shown_query, shown_body = call.shown_query(), call.shown_document()
+    hidden: dict[str, object] = {}
+    if shown_body != call.document:
+        hidden = {"query": call.query, "body": call.document}
+    return {
+        "action": call.action,
+        "endpoint": call.endpoint.operation_id,
+        "query": shown_query,
+        "body": shown_body,
+        "sealed": seal(hidden),
+        "actor_kind": actor.kind,
+        "actor_name": actor.name,
+        "actor_ref": actor.ref,
+        "source_address": actor.source_address,
+        "reason": redact_text(reason)[:MAX_REASON],
+        "request_id": request_id,
+        "state": State.PENDING,
+        "created_at": timezone.now(),
+    }
+
+
+def _target(operation: Operation, agent: Agent, wave: int) -> OperationTarget:
+    return OperationTarget(operation=operation, agent=agent.name, state=State.PENDING, wave=wave)
+
+
+def _record(operation: Operation, rows: list[OperationTarget], actor: Actor) -> None:
+    try:
+        with transaction.atomic(durable=True):
+            insert_rows(operation, *rows)
+            audit.record(
+                stage=Stage.REQUESTED,
+                action=operation.action,
+                actor=actor,
+                request_id=operation.request_id,
+                operation_id=operation.pk,
+                reason=operation.reason,
+                request={
+                    "method": endpoint(operation.endpoint).method,
+                    "path": endpoint(operation.endpoint).path,
+                    "query": operation.query,
+                    "body": operation.body,
+                    "selector": operation.selector,
+                    "strategy": operation.strategy,
+                    "agents": [row.agent for row in rows],
+                },
+            )
+    except IntegrityError:
+        raise
+    except DatabaseError as error:
+        raise NotRecorded from error
+
+
+def _described_wishes(wishes: Wishes) -> dict[str, object]:
+    return {} if wishes.expires_at is None else {"expires_at": wishes.expires_at.isoformat()}
+
+
+def _written(value: object) -> object:
+    """A parameter as it stands in a query string."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value

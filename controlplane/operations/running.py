@@ -1,0 +1,278 @@
+"""Carrying out a planned operation, wave by wave, so that a crash at any moment leaves
+a record from which somebody else can go on.
+
+Every agent's target is `running` on record before it is called. Outcomes are written
+as they come in, together with the targets that are begun next, in one transaction.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+from threading import Event
+
+from django.db import transaction
+from django.utils import timezone
+
+from controlplane import forwarding
+from controlplane.audit import services as audit
+from controlplane.audit.authorship import Authorship
+from controlplane.audit.models import Stage
+from controlplane.fleet.models import Agent
+from controlplane.operations import recovery
+from controlplane.operations.effects import Begun, effect_of, find_begun
+from controlplane.operations.errors import NotBegun
+from controlplane.operations.importing import import_unknown
+from controlplane.operations.lease import GRACE, LEASE, this_process, until
+from controlplane.operations.models import Operation, OperationTarget, State
+from controlplane.operations.outcomes import (
+    OUTCOME_FIELDS,
+    Outcome,
+    fill,
+    outcome_of,
+    state_of_fleet,
+    summary,
+)
+from controlplane.operations.planning import actor_of, call_of, wishes_of
+from controlplane.operations.strategy import OnFailure, Strategy
+from controlplane.operations.undoing import undo
+from controlplane.rows import Changed, update_rows
+from engine.contract import ContractError
+
+logger = logging.getLogger(__name__)
+_SLICE_S = 2.0
+_FAILURES = (State.FAILED, State.PARTIALLY_FAILED, State.UNKNOWN)
+_REMOVED = ContractError(404, "Agent not found", "The agent was removed before its turn.")
+
+
+class NotOurs(Exception):
+    """Somebody else has taken the operation over."""
+
+
+class Stopping(Exception):
+    """This process ends; somebody else goes on."""
+
+
+class Run:
+    """One operation under way in this process, which holds its lease."""
+
+    def __init__(self, operation: Operation, stopping: Event) -> None:
+        self.operation = operation
+        self._stopping = stopping
+        self._holder = str(this_process())
+        self._call = call_of(operation)
+        self._effect = effect_of(
+            self._call.endpoint, self._call.values, self._call.document, wishes_of(operation)
+        )
+        self._actor = actor_of(operation)
+        self._by = Authorship(self._actor, operation.reason, operation.request_id, operation.pk)
+        self._strategy = Strategy.of(operation.strategy)
+        self._rows = list(operation.targets.order_by("wave", "id"))
+        names = [row.agent for row in self._rows]
+        self._agents = {agent.name: agent for agent in Agent.objects.filter(name__in=names)}
+        self._begun: dict[int, Begun] = {}
+        self._started = time.perf_counter()
+
+    def carry_out(self) -> None:
+        """Go through all waves, or as many as failures and cancelling let. Raises
+        NotOurs and Stopping, after which the operation stays open for another."""
+        self._find_out_what_was_left()
+        self._import_configurations()
+        waves = sorted({row.wave for row in self._rows})
+        for wave in waves:
+            rows = [row for row in self._rows if row.wave == wave and row.state == State.PENDING]
+            if not rows:
+                continue
+            if self._is_cancelled() or self._has_failed_too_often():
+                break
+            if any(row.state != State.PENDING for row in self._rows):
+                self._pause(self._strategy.pause_s)
+            self._call_all(rows)
+        if self._has_failed_too_often() and self._strategy.on_failure is OnFailure.ROLLBACK:
+            self._take_back()
+        self._finish()
+
+    def _find_out_what_was_left(self) -> None:
+        """Agents that were called by a process that is gone."""
+        left = [row for row in self._rows if row.state == State.RUNNING]
+        if left:
+            recovery.settle_rows(self.operation, left, timeout=self.operation.timeout_s)
+
+    def _import_configurations(self) -> None:
+        import_unknown(
+            self._call.endpoint,
+            [self._agents[row.agent] for row in self._rows if row.agent in self._agents],
+            request_id=self.operation.request_id,
+            timeout=self.operation.timeout_s,
+        )
+
+    def _call_all(self, rows: Sequence[OperationTarget]) -> None:
+        waiting = list(reversed(rows))
+        answered: SimpleQueue[tuple[OperationTarget, Outcome]] = SimpleQueue()
+        under_way: set[int] = set()
+        limit = self.operation.concurrency
+        with ThreadPoolExecutor(min(limit, len(rows)), "operation-call") as threads:
+            finished: list[tuple[OperationTarget, Outcome]] = []
+            while True:
+                if self._stopping.is_set() or self._is_cancelled():
+                    waiting.clear()
+                free = limit - len(under_way) + len(finished)
+                begin = [waiting.pop() for _ in range(min(free, len(waiting)))]
+                begun = self._record(finished, begin)
+                under_way -= {row.pk for row, _ in finished}
+                for row in begun:
+                    under_way.add(row.pk)
+                    threads.submit(self._call_one, row, answered)
+                if not under_way and not waiting:
+                    break
+                finished = self._wait(answered) if under_way else []
+        if self._stopping.is_set():
+            raise Stopping
+
+    def _call_one(
+        self,
+        row: OperationTarget,
+        answered: "SimpleQueue[tuple[OperationTarget, Outcome]]",
+    ) -> None:
+        agent = self._agents[row.agent]
+        (result,) = forwarding.send_all(
+            [agent],
+            self._call.endpoint,
+            query=self._call.query,
+            body=self._call.body,
+            request_id=self.operation.request_id,
+            timeout=self.operation.timeout_s,
+        )
+        answered.put((row, outcome_of(agent, result)))
+
+    def _wait(
+        self, answered: "SimpleQueue[tuple[OperationTarget, Outcome]]"
+    ) -> list[tuple[OperationTarget, Outcome]]:
+        """What has come in since; at least one, unless it is time to renew the lease."""
+        try:
+            finished = [answered.get(timeout=_SLICE_S)]
+        except Empty:
+            return []
+        while True:
+            try:
+                finished.append(answered.get_nowait())
+            except Empty:
+                return finished
+
+    def _record(
+        self,
+        finished: Sequence[tuple[OperationTarget, Outcome]],
+        begin: Sequence[OperationTarget],
+    ) -> list[OperationTarget]:
+        """Write outcomes and beginnings; the targets that may be called now."""
+        with transaction.atomic(durable=True):
+            self._renew()
+            for row, outcome in finished:
+                self._begun.pop(row.pk).settle(outcome.state, outcome.document)
+                self._write(row, outcome)
+            return [row for row in begin if self._begin(row)]
+
+    def _begin(self, row: OperationTarget) -> bool:
+        agent = self._agents.get(row.agent)
+        deadline = until(timedelta(seconds=self.operation.timeout_s) + GRACE)
+        try:
+            if agent is None:
+                raise _REMOVED
+            self._begun[row.pk] = self._effect.begin(row.agent, self._by, deadline)
+        except ContractError as error:
+            absent = agent or Agent(name=row.agent)
+            self._write(row, outcome_of(absent, NotBegun(row.agent, error)))
+            return False
+        row.state = State.RUNNING
+        update_rows(Changed(row, ("state",)))
+        return True
+
+    def _write(self, row: OperationTarget, outcome: Outcome) -> None:
+        fill(row, outcome)
+        update_rows(Changed(row, OUTCOME_FIELDS))
+        audit.record(
+            stage=Stage.COMPLETED,
+            action=self.operation.action,
+            actor=self._actor,
+            request_id=self.operation.request_id,
+            operation_id=self.operation.pk,
+            agent=row.agent,
+            reason=self.operation.reason,
+            answer=summary([row]),
+            outcome=row.state,
+            status=row.status,
+            duration_ms=row.duration_ms,
+        )
+
+    def _renew(self) -> None:
+        """Raises NotOurs."""
+        held = Operation.objects.filter(
+            pk=self.operation.pk,
+            lease_owner=self._holder,
+            state__in=(State.PENDING, State.RUNNING),
+        )
+        if not held.update(lease_until=until(LEASE), state=State.RUNNING):
+            raise NotOurs
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._is_cancelled():
+            if self._stopping.wait(min(left, _SLICE_S / 4)):
+                raise Stopping
+            with transaction.atomic():
+                self._renew()
+
+    def _is_cancelled(self) -> bool:
+        asked = Operation.objects.filter(pk=self.operation.pk, cancel_requested_at=None)
+        return not asked.exists()
+
+    def _has_failed_too_often(self) -> bool:
+        borne = self._strategy.max_failures
+        if borne is None:
+            return False
+        return sum(State(row.state) in _FAILURES for row in self._rows) > borne
+
+    def _take_back(self) -> None:
+        """Undo it on the agents that did it, in reverse order."""
+        for row in reversed(self._rows):
+            if row.state not in (State.SUCCEEDED, State.PARTIALLY_FAILED) or row.undone:
+                continue
+            with transaction.atomic():
+                self._renew()
+            agent = self._agents.get(row.agent)
+            if agent is None:
+                continue
+            begun = find_begun(self.operation.pk, row.agent)
+            try:
+                row.undone = undo(
+                    begun, agent, self.operation, self._actor, timeout=self.operation.timeout_s
+                )
+            except ContractError as error:
+                logger.warning("%s on %s not taken back: %s", self.operation, agent, error.message)
+                continue
+            row.save(update_fields=["undone"])
+
+    def _finish(self) -> None:
+        with transaction.atomic(durable=True):
+            self._renew()
+            for row in self._rows:
+                if row.state == State.PENDING:
+                    row.state = State.CANCELLED
+                    update_rows(Changed(row, ("state",)))
+            self.operation.refresh_from_db()
+            self.operation.state = state_of_fleet(self._rows)
+            self.operation.finished_at = timezone.now()
+            self.operation.save(update_fields=["state", "finished_at"])
+            audit.record(
+                stage=Stage.COMPLETED,
+                action=self.operation.action,
+                actor=self._actor,
+                request_id=self.operation.request_id,
+                operation_id=self.operation.pk,
+                reason=self.operation.reason,
+                answer=summary(self._rows),
+                outcome=self.operation.state,
+                duration_ms=(time.perf_counter() - self._started) * 1000,
+            )

@@ -1,0 +1,79 @@
+"""Taking back what an operation did to one agent."""
+
+from controlplane.audit.actors import Actor
+from controlplane.fleet.models import Agent
+from controlplane.modes.models import Mode, ModeChange, ModeSource
+from controlplane.modes.services import Switch, Wish
+from controlplane.operations.calls import read_call
+from controlplane.operations.effects import (
+    Begun,
+    BegunModeChange,
+    BegunRevision,
+    ChangeMode,
+    call_for,
+)
+from controlplane.operations.models import Operation, State
+from controlplane.operations.rolling_back import roll_back
+from controlplane.operations.services import Performed, carry_out
+from engine.contract import endpoint
+
+
+def undo(begun: Begun, agent: Agent, operation: Operation, actor: Actor, *, timeout: float) -> bool:
+    """Bring the agent back to where it was before; whether it is there now. Raises
+    ContractError if that cannot be tried, because somebody else changed it since."""
+    if isinstance(begun, BegunRevision):
+        return _restore_parent(begun, agent, operation, actor, timeout)
+    if isinstance(begun, BegunModeChange):
+        return _turn_back(begun.change, agent, operation, actor, timeout)
+    return False
+
+
+def _restore_parent(
+    begun: BegunRevision, agent: Agent, operation: Operation, actor: Actor, timeout: float
+) -> bool:
+    revision = begun.revision
+    if not revision.diff:
+        return True
+    if revision.parent is None:
+        return False
+    performed = roll_back(
+        agent,
+        revision.parent,
+        expected=revision.number,
+        actor=actor,
+        reason=_reason(operation),
+        request_id=operation.request_id,
+        timeout=timeout,
+        undo_of=operation.pk,
+    )
+    return _succeeded(performed)
+
+
+def _turn_back(
+    change: ModeChange, agent: Agent, operation: Operation, actor: Actor, timeout: float
+) -> bool:
+    before = change.from_value
+    if before == change.to_value:
+        return True
+    value = (not change.to_value) if before is None else before
+    switch = Switch(Mode(change.mode), change.backend)
+    operation_id, query = call_for(switch, value=value)
+    performed = carry_out(
+        read_call(endpoint(operation_id), query, None),
+        ChangeMode(Wish(switch, value, source=ModeSource.ROLLBACK)),
+        [agent],
+        actor=actor,
+        reason=_reason(operation),
+        request_id=operation.request_id,
+        timeout=timeout,
+        undo_of=operation.pk,
+    )
+    return _succeeded(performed)
+
+
+def _reason(operation: Operation) -> str:
+    return f"takes back operation {operation.pk}"
+
+
+def _succeeded(performed: Performed) -> bool:
+    return performed.operation.state == State.SUCCEEDED

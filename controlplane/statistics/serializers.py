@@ -1,0 +1,100 @@
+"""Chunk statistics as JSON."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from rest_framework import serializers
+
+from controlplane.fleet.validation import validate_name
+from controlplane.statistics.models import ChunkStatisticsSnapshot
+from controlplane.statistics.series import Bucket
+from controlplane.statistics.window import MAX_BUCKET_S, MIN_BUCKET_S
+
+_DEFAULT_BUCKET_S = 3_600
+_DEFAULT_LENGTH = timedelta(hours=24)
+
+
+class ChunkStatisticsSerializer(serializers.ModelSerializer[ChunkStatisticsSnapshot]):
+    """What an agent had counted at one moment."""
+
+    counters = serializers.DictField(child=serializers.FloatField(), read_only=True)
+
+    class Meta:
+        model = ChunkStatisticsSnapshot
+        fields = [
+            "id",
+            "agent",
+            "engine",
+            "taken_at",
+            "reported_at",
+            "trigger",
+            "boot_id",
+            "run",
+            "enabled",
+            "strategy",
+            "total_requests",
+            "total_chunks",
+            "unique_chunks",
+            "duplicate_chunks",
+            "reuse_rate",
+            "counters",
+            "resolution_s",
+        ]
+        read_only_fields = fields
+
+
+class SampleSerializer(serializers.Serializer[ChunkStatisticsSnapshot]):
+    """Which agent to ask."""
+
+    agent = serializers.CharField(max_length=128, validators=[validate_name])
+
+
+class SeriesQuerySerializer(serializers.Serializer[Bucket]):
+    """Of whom, from when to when, and how finely."""
+
+    agent = serializers.CharField(
+        max_length=128, required=False, help_text="Give this or `engine`."
+    )
+    engine = serializers.CharField(
+        max_length=128, required=False, help_text="The sums over its agents."
+    )
+    since = serializers.DateTimeField(
+        required=False, help_text="24 hours before `until` unless given."
+    )
+    until = serializers.DateTimeField(required=False, help_text="Now unless given.")
+    bucket = serializers.IntegerField(
+        min_value=MIN_BUCKET_S,
+        max_value=MAX_BUCKET_S,
+        default=_DEFAULT_BUCKET_S,
+        help_text="Seconds; buckets begin at multiples of it since 1970 (UTC).",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Exactly one name, and both moments."""
+        if ("agent" in attrs) == ("engine" in attrs):
+            raise serializers.ValidationError(
+                {"agent": ["Give either 'agent' or 'engine', and not both."]}
+            )
+        until = attrs.get("until") or timezone.now()
+        return {"since": until - _DEFAULT_LENGTH, **attrs, "until": until}
+
+
+class BucketSerializer(serializers.Serializer[Bucket]):
+    """What was counted within a bucket; null where no snapshot was taken."""
+
+    start = serializers.DateTimeField(read_only=True)
+    end = serializers.DateTimeField(read_only=True)
+    samples = serializers.IntegerField(read_only=True, help_text="Snapshots in it.")
+    runs = serializers.IntegerField(
+        read_only=True, help_text="Runs of agents that the snapshots belong to."
+    )
+    total_requests = serializers.IntegerField(read_only=True, allow_null=True)
+    total_chunks = serializers.IntegerField(read_only=True, allow_null=True)
+    unique_chunks = serializers.IntegerField(read_only=True, allow_null=True)
+    duplicate_chunks = serializers.IntegerField(read_only=True, allow_null=True)
+    reuse_rate = serializers.FloatField(
+        read_only=True,
+        allow_null=True,
+        help_text="duplicate_chunks / total_chunks; null also if no chunk was counted.",
+    )

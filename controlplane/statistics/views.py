@@ -1,0 +1,140 @@
+"""Chunk statistics over HTTP."""
+
+from collections.abc import Iterable
+
+from django.conf import settings
+from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import status
+from rest_framework.generics import GenericAPIView
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework.viewsets import ReadOnlyModelViewSet
+
+from controlplane.accounts.actors import request_actor
+from controlplane.accounts.permissions import ViewersReadOperatorsChange
+from controlplane.fleet.services import find_agent
+from controlplane.middleware import request_id_of
+from controlplane.statistics import services
+from controlplane.statistics.filters import ChunkStatisticsFilter
+from controlplane.statistics.models import ChunkStatisticsSnapshot
+from controlplane.statistics.serializers import (
+    BucketSerializer,
+    ChunkStatisticsSerializer,
+    SampleSerializer,
+    SeriesQuerySerializer,
+)
+
+_ERROR = {"$ref": "#/components/schemas/Error"}
+
+
+class ChunkStatisticsViewSet(
+    ViewersReadOperatorsChange, ReadOnlyModelViewSet[ChunkStatisticsSnapshot]
+):
+    """What agents had counted, moment by moment."""
+
+    queryset = ChunkStatisticsSnapshot.objects.all()
+    serializer_class = ChunkStatisticsSerializer
+    lookup_value_regex = "[0-9]{1,18}"
+    filterset_class = ChunkStatisticsFilter
+    ordering_fields = ["id", "taken_at"]
+    ordering = ["-id"]
+
+
+class SeriesView(ViewersReadOperatorsChange, APIView):
+    """What was counted, bucket by bucket."""
+
+    @extend_schema(
+        operation_id="chunk_statistics_series",
+        parameters=[SeriesQuerySerializer],
+        responses={
+            200: BucketSerializer(many=True),
+            404: OpenApiResponse(_ERROR, "No agent or engine of that name was ever known."),
+        },
+    )
+    def get(self, request: Request) -> Response:
+        """The increments within each bucket, oldest first; a bucket without a snapshot is
+        a gap. What was counted between two snapshots belongs to the later one's bucket."""
+        query = SeriesQuerySerializer(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        asked = query.validated_data
+        span = {"since": asked["since"], "until": asked["until"], "bucket_s": asked["bucket"]}
+        if "agent" in asked:
+            buckets = services.series_of_agent(asked["agent"], **span)
+        else:
+            buckets = services.series_of_engine(asked["engine"], **span)
+        shown = BucketSerializer()
+        return Response([shown.to_representation(bucket) for bucket in buckets])
+
+
+class _WhateverIsAccepted(BaseContentNegotiation):
+    """CSV is streamed past the renderers, and errors are JSON: a caller that accepts only
+    text/csv must not get a 406."""
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
+        return next(iter(parsers))
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Iterable[BaseRenderer],
+        format_suffix: str | None = None,
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, str(renderer.media_type)
+
+
+class ExportView(ViewersReadOperatorsChange, GenericAPIView[ChunkStatisticsSnapshot]):
+    """The snapshots as a file."""
+
+    queryset = ChunkStatisticsSnapshot.objects.all()
+    serializer_class = ChunkStatisticsSerializer
+    filterset_class = ChunkStatisticsFilter
+    ordering_fields = ["id", "taken_at"]
+    ordering = ["-id"]
+    pagination_class = None
+    content_negotiation_class = _WhateverIsAccepted
+
+    @extend_schema(
+        operation_id="chunk_statistics_export", filters=True, responses={(200, "text/csv"): str}
+    )
+    def get(self, request: Request) -> StreamingHttpResponse:
+        """All snapshots that match as CSV, with a line of names; at most 100,000."""
+        lines = services.csv_lines(self.filter_queryset(self.get_queryset()))
+        return StreamingHttpResponse(
+            lines,
+            content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": 'attachment; filename="chunk-statistics.csv"'},
+        )
+
+
+class SampleView(ViewersReadOperatorsChange, APIView):
+    """Snapshots on demand."""
+
+    @extend_schema(
+        operation_id="chunk_statistics_sample",
+        request=SampleSerializer,
+        responses={
+            201: ChunkStatisticsSerializer,
+            404: OpenApiResponse(_ERROR, "No agent of that name is registered."),
+            409: OpenApiResponse(_ERROR, "It counts no chunks, or restarted meanwhile."),
+            502: OpenApiResponse(_ERROR, "It cannot be reached, or its answer is not usable."),
+            503: OpenApiResponse(_ERROR, "Too many calls to it are under way."),
+            504: OpenApiResponse(_ERROR, "It did not answer in time."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Ask an agent now, and keep what it says."""
+        asked = SampleSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        snapshot = services.sample_by_hand(
+            find_agent(asked.validated_data["agent"]),
+            actor=request_actor(request),
+            request_id=request_id_of(request),
+            timeout=settings.KVPLANE_AGENT_TIMEOUT,
+        )
+        return Response(ChunkStatisticsSerializer(snapshot).data, status=status.HTTP_201_CREATED)
