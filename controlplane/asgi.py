@@ -26,15 +26,19 @@ async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-    """Start and stop with the server."""
+    """Start and stop with the server: the sending of events, the control loop."""
     from controlplane.operations.events import bind_loop
+    from controlplane.reconcile.embedded import EmbeddedController
 
+    controller = EmbeddedController()
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
             bind_loop(asyncio.get_running_loop())
+            controller.start()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
+            await asyncio.to_thread(controller.stop)
             await send({"type": "lifespan.shutdown.complete"})
             return
 

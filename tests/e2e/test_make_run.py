@@ -70,6 +70,7 @@ class Run:
 def settings_for(data: Path, port: int) -> dict[str, str]:
     return clean_environment(
         KVPLANE_DATA_DIR=str(data),
+        KVPLANE_EMBEDDED_CONTROLLER="true",
         KVPLANE_PORT=str(port),
         KVPLANE_INTERNAL_API_SERVER_PORT_START=str(port + 1),
         KVPLANE_MAX_LOCAL_CPU_SIZE="0.1",

@@ -37,13 +37,15 @@ def free_ports(count: int) -> int:
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
-    """This process's environment without settings of the product, plus these."""
+    """This process's environment without settings of the product, plus these. The
+    control loop is off unless they say otherwise: it would put right what a test
+    changes past the control plane."""
     inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("KVPLANE_") and name not in ("DATABASE_URL", "REDIS_URL")
     }
-    return {**inherited, **settings}
+    return {**inherited, "KVPLANE_EMBEDDED_CONTROLLER": "false", **settings}
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

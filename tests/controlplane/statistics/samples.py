@@ -15,7 +15,9 @@ def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def counted(unique: int, duplicate: int = 0, requests: int = 1, **more: object) -> dict[str, object]:
+def counted(
+    unique: int, duplicate: int = 0, requests: int = 1, **more: object
+) -> dict[str, object]:
     """An answer of `/chunk_statistics/status` as the contract has it."""
     total = unique + duplicate
     return {

@@ -167,9 +167,7 @@ def test_record_sample__malformed_counters_or_boot__raises_and_writes_nothing(
     reporter, counters, boot_id
 ):
     with pytest.raises(InvalidSample):
-        record_sample(
-            reporter.agent, counted(1), counters, boot_id, Trigger.INTERVAL, at(0)
-        )
+        record_sample(reporter.agent, counted(1), counters, boot_id, Trigger.INTERVAL, at(0))
 
     assert not ChunkStatisticsSnapshot.objects.exists()
 
