@@ -8,8 +8,10 @@ from benchmarks import (
     checksum,
     device_transfer,
     disk,
+    fleet_operation,
     hashing,
     lookup,
+    polling,
     read,
     responsiveness,
     scheduler_lookup,
@@ -21,6 +23,8 @@ from benchmarks.report import Result
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "read": read.measure,
+    "fleet_operation": fleet_operation.measure,
+    "polling": polling.measure,
     "change": change.measure,
     "hashing": hashing.measure,
     "checksum": checksum.measure,

@@ -17,6 +17,7 @@ _RESOURCES = {
     "agents": "agent-list",
     "engines": "engine-list",
     "operations": "operation-list",
+    "chunk-statistics": "chunkstatisticssnapshot-list",
     "watches": "watch-list",
     "controllers": "controller-list",
     "config-revisions": "configrevision-list",

@@ -21,6 +21,7 @@ _api: list[URLPattern | URLResolver] = [
     path("v1/", include("controlplane.modes.urls")),
     path("v1/", include("controlplane.operations.urls")),
     path("v1/", include("controlplane.reconcile.urls")),
+    path("v1/", include("controlplane.statistics.urls")),
 ]
 
 # Few, because they are tried in turn before what is forwarded.

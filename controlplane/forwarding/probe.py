@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from controlplane.fleet.models import Agent, Dialect
 from controlplane.forwarding.answers import AgentAnswer, BadAgentAnswer, StateAfter
 from controlplane.forwarding.client import send
-from engine.contract import endpoint
+from engine.contract import Role, endpoint
 
 _LMCACHE_STATUS = (
     ("freeze", "get_freeze_status", "freeze"),
@@ -40,9 +40,19 @@ def _probe_lmcache(agent: Agent, request_id: str, timeout: float) -> dict[str, o
             continue
         if isinstance(document, dict) and field in document:
             said[name] = document[field]
+    if agent.role == Role.SCHEDULER.value:
+        said["chunk_statistics"] = _statistics(agent, request_id, timeout)
     conf = _ask(agent, "get_conf", request_id, timeout).document
     said["conf_hash"] = hashlib.sha256(json.dumps(conf, sort_keys=True).encode()).hexdigest()
     return said
+
+
+def _statistics(agent: Agent, request_id: str, timeout: float) -> object:
+    """None where nothing counts, as in `/agent/status`."""
+    try:
+        return _ask(agent, "get_chunk_statistics_status", request_id, timeout).document
+    except BadAgentAnswer:
+        return None
 
 
 def _ask(agent: Agent, operation_id: str, request_id: str, timeout: float) -> AgentAnswer:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from threading import Event
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
 from controlplane import forwarding
@@ -36,6 +36,7 @@ from controlplane.operations.outcomes import (
     summary,
 )
 from controlplane.operations.planning import actor_of, call_of, wishes_of
+from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.operations.strategy import OnFailure, Strategy
 from controlplane.operations.undoing import undo
 from controlplane.rows import Changed, update_rows
@@ -136,16 +137,21 @@ class Run:
         row: OperationTarget,
         answered: "SimpleQueue[tuple[OperationTarget, Outcome]]",
     ) -> None:
-        agent = self._agents[row.agent]
+        agent, endpoint = self._agents[row.agent], self._call.endpoint
+        request_id, timeout = self.operation.request_id, self.operation.timeout_s
+        sample_before(endpoint, [agent], request_id=request_id, timeout=timeout)
         (result,) = forwarding.send_all(
             [agent],
-            self._call.endpoint,
+            endpoint,
             query=self._call.query,
             body=self._call.body,
-            request_id=self.operation.request_id,
-            timeout=self.operation.timeout_s,
+            request_id=request_id,
+            timeout=timeout,
         )
-        answered.put((row, outcome_of(agent, result)))
+        outcome = outcome_of(agent, result)
+        sample_after(endpoint, [outcome], request_id=request_id, timeout=timeout)
+        answered.put((row, outcome))
+        connections.close_all()
 
     def _wait(
         self, answered: "SimpleQueue[tuple[OperationTarget, Outcome]]"

@@ -46,6 +46,7 @@ from controlplane.operations.outcomes import (
     outcome_of,
     summary,
 )
+from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.rows import Changed, insert_rows, update_rows
 from engine.contract import Endpoint
 
@@ -134,6 +135,7 @@ def carry_out(
         raise ValueError("there is nobody to call")
     check_reason(reason)
     import_unknown(call.endpoint, targets, request_id=request_id, timeout=timeout)
+    sample_before(call.endpoint, targets, request_id=request_id, timeout=timeout)
     by = Authorship(actor, reason, request_id, new_operation_id())
     request = _record_in_turn(call, effect, targets, by, timeout, undo_of)
     started = time.perf_counter()
@@ -155,6 +157,7 @@ def carry_out(
             outcome_of(agent, result) for agent, result in zip(targets, results, strict=True)
         ]
         _record_outcomes(request, outcomes, actor, duration_ms)
+    sample_after(call.endpoint, outcomes, request_id=request_id, timeout=timeout)
     return Performed(request.operation, outcomes, request.begun)
 
 

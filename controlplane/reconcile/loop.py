@@ -23,9 +23,11 @@ from controlplane.reconcile.polling import keep, poll
 from controlplane.reconcile.sampling import sample
 from controlplane.reconcile.sighting import Sighting
 from controlplane.reconcile.triage import needing_care
+from controlplane.statistics.services import prune
 
 logger = logging.getLogger(__name__)
 _CARERS = 4
+_PRUNE_SECONDS = 3600.0
 
 
 class ControlLoop:
@@ -37,6 +39,7 @@ class ControlLoop:
         self._started_at = timezone.now()
         self._lease = timedelta(seconds=settings.KVPLANE_CONTROLLER_LEASE_SECONDS)
         self._pollers = ThreadPoolExecutor(settings.KVPLANE_POLL_CONCURRENCY, "poll")
+        self._pruned_at = 0.0
         self._carers = ThreadPoolExecutor(_CARERS, "care")
 
     def run(self, stopping: threading.Event) -> None:
@@ -65,6 +68,7 @@ class ControlLoop:
         keep(sightings, request_id)
         self._care_for(needing_care(sightings))
         sample(sightings)
+        self._prune_at_times()
         self._note_round(watches, (time.monotonic() - started) * 1000)
 
     def close(self) -> None:
@@ -81,6 +85,12 @@ class ControlLoop:
         for care in [self._carers.submit(_attend_alone, entry) for entry in sightings]:
             care.result()
 
+    def _prune_at_times(self) -> None:
+        """Forget old snapshots, in a thread: there may be many at first."""
+        if time.monotonic() - self._pruned_at >= _PRUNE_SECONDS or not self._pruned_at:
+            self._pruned_at = time.monotonic()
+            self._carers.submit(_prune)
+
     def _note_round(self, watches: list[Watch], duration_ms: float) -> None:
         Controller.objects.filter(name=self.name).update(agents=len(watches), cycle_ms=duration_ms)
 
@@ -93,6 +103,17 @@ def finish_abandoned() -> None:
             shared_runner().start(operation)
         elif recovery.take_over(operation):
             recovery.finish(operation, CONTROLLER, timeout=settings.KVPLANE_POLL_TIMEOUT)
+
+
+def _prune() -> None:
+    try:
+        pruned = prune(timezone.now())
+    except DatabaseError:
+        logger.exception("old snapshots were not pruned")
+    else:
+        logger.debug("pruned snapshots: %s", pruned)
+    finally:
+        connections.close_all()
 
 
 def _attend_alone(sighting: Sighting) -> None:

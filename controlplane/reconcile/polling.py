@@ -31,8 +31,8 @@ def poll(watches: Sequence[Watch], threads: ThreadPoolExecutor, request_id: str)
                 watch.agent, request_id=request_id, timeout=settings.KVPLANE_POLL_TIMEOUT
             )
         except AgentFailure as failure:
-            return Sighting(watch, asked_at, failure)
-        return Sighting(watch, asked_at, status)
+            return Sighting(watch, asked_at, timezone.now(), failure)
+        return Sighting(watch, asked_at, timezone.now(), status)
 
     return list(threads.map(ask, watches))
 

@@ -17,6 +17,7 @@ class Sighting:
 
     watch: Watch
     asked_at: datetime
+    answered_at: datetime
     result: Mapping[str, object] | AgentFailure
 
     @property

@@ -68,6 +68,7 @@ class SimulatedAgent:
     name: str = "simulated"
     generation: int = 0
     asked: dict[str, int] = field(default_factory=dict)
+    statistics: dict[str, object] | None = None
     before: Callable[[str, str], None] = lambda method, path: None
     """Called with method and path before each answer; may raise."""
 
@@ -81,6 +82,7 @@ class SimulatedAgent:
         self.conf = {**DEFAULTS, **conf}
         self.freeze, self.hot_cache, self.bypassed = False, True, []
         self.generation = 0
+        self.statistics = None
 
     def answer(self, method: str, target: str, body: bytes | None) -> Answer:
         """Status and document."""
@@ -97,6 +99,8 @@ class SimulatedAgent:
                 return 200, {"keys": self.schema}
             case "POST", "/conf":
                 return self._update(json.loads(body or b"{}"), query)
+            case "GET", "/chunk_statistics/status":
+                return 200, self.statistics
             case "PUT", "/freeze/enable" | "/freeze/disable":
                 self.freeze = parts.path.endswith("enable")
                 return 200, {"status": "success", "freeze": self.freeze, "message": ""}
@@ -132,7 +136,7 @@ class SimulatedAgent:
             "hot_cache": self.hot_cache,
             "bypassed_backends": list(self.bypassed),
             "lookup": {"client": "None", "server": "None"},
-            "chunk_statistics": None,
+            "chunk_statistics": self.statistics,
             "storage": {},
             "counters": {"stored_tokens": 0, "retrieved_tokens": 0},
         }
