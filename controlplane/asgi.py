@@ -8,7 +8,6 @@ import asyncio
 from typing import cast
 
 from channels.routing import ProtocolTypeRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 
 from controlplane.health import with_health
@@ -19,15 +18,17 @@ from controlplane.wsgi_bridge import Receive, Scope, Send, WSGIApp, WSGIBridge
 _http = WSGIBridge(cast(WSGIApp, wsgi_application), settings.KVPLANE_HTTP_THREADS)
 
 
-async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    """Close a WebSocket: there is none at any path yet."""
-    await receive()
-    await send({"type": "websocket.close", "code": 4404})
+async def watch(scope: Scope, receive: Receive, send: Send) -> None:
+    """A WebSocket."""
+    # Not before the WSGI application has set Django up.
+    from controlplane.live.routing import application as router
+
+    await router(scope, receive, send)
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     """Start and stop with the server: the sending of events, the control loop."""
-    from controlplane.operations.events import bind_loop
+    from controlplane.audit.events import bind_loop
     from controlplane.reconcile.embedded import EmbeddedController
 
     controller = EmbeddedController()
@@ -46,7 +47,7 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
 application = ProtocolTypeRouter(
     {
         "http": with_health(_http),
-        "websocket": AllowedHostsOriginValidator(refuse),
+        "websocket": watch,
         "lifespan": lifespan,
     }
 )

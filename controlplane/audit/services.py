@@ -4,16 +4,18 @@ import logging
 import uuid
 from collections.abc import Mapping
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connections, router, transaction
 from django.utils import timezone
 
 from controlplane.audit.actors import Actor
+from controlplane.audit.events import is_event, publish
 from controlplane.audit.limiter import DenialLimiter
 from controlplane.audit.models import MAX_REASON, AuditEntry, Stage
 from controlplane.audit.redaction import redact, redact_text
 from controlplane.rows import insert_rows
 
 logger = logging.getLogger(__name__)
+_TURN = 0x6B7670  # Of the application's choosing: "kvp".
 _denials = DenialLimiter(per_key=10, window_s=60.0, keys=1024)
 
 
@@ -56,8 +58,20 @@ def record(
         status=status,
         duration_ms=duration_ms,
     )
+    _wait_for_turn()
     insert_rows(entry)
+    if is_event(entry):
+        transaction.on_commit(lambda: publish(entry), robust=True)
     return entry
+
+
+def _wait_for_turn() -> None:
+    """Let entries be committed in the order of their ids: a reader that goes on from a
+    cursor must not step over one that is committed later. SQLite has one writer."""
+    connection = connections[router.db_for_write(AuditEntry)]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_TURN])
 
 
 def record_denial(

@@ -1,6 +1,6 @@
 """Chunk statistics as JSON."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -9,7 +9,7 @@ from rest_framework import serializers
 from controlplane.fleet.validation import validate_name
 from controlplane.statistics.models import ChunkStatisticsSnapshot
 from controlplane.statistics.series import Bucket
-from controlplane.statistics.window import MAX_BUCKET_S, MIN_BUCKET_S
+from controlplane.statistics.window import BOUNDS, EARLIEST, LATEST, MAX_BUCKET_S, MIN_BUCKET_S
 
 _DEFAULT_BUCKET_S = 3_600
 _DEFAULT_LENGTH = timedelta(hours=24)
@@ -50,6 +50,12 @@ class SampleSerializer(serializers.Serializer[ChunkStatisticsSnapshot]):
     agent = serializers.CharField(max_length=128, validators=[validate_name])
 
 
+def _within_bounds(moment: datetime) -> None:
+    # Before anything is computed from it.
+    if not EARLIEST <= moment <= LATEST:
+        raise serializers.ValidationError(BOUNDS)
+
+
 class SeriesQuerySerializer(serializers.Serializer[Bucket]):
     """Of whom, from when to when, and how finely."""
 
@@ -60,9 +66,13 @@ class SeriesQuerySerializer(serializers.Serializer[Bucket]):
         max_length=128, required=False, help_text="The sums over its agents."
     )
     since = serializers.DateTimeField(
-        required=False, help_text="24 hours before `until` unless given."
+        required=False,
+        validators=[_within_bounds],
+        help_text="24 hours before `until` unless given.",
     )
-    until = serializers.DateTimeField(required=False, help_text="Now unless given.")
+    until = serializers.DateTimeField(
+        required=False, validators=[_within_bounds], help_text="Now unless given."
+    )
     bucket = serializers.IntegerField(
         min_value=MIN_BUCKET_S,
         max_value=MAX_BUCKET_S,

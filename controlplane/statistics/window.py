@@ -8,8 +8,9 @@ from engine.contract import InvalidParameter
 MAX_BUCKETS = 2_000
 MIN_BUCKET_S = 1
 MAX_BUCKET_S = 31 * 86_400
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = datetime(9998, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9998, 1, 1, tzinfo=UTC)
+BOUNDS = "Give a date between 1970 and 9997."
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def window_of(since: datetime, until: datetime, bucket_s: int) -> Window:
             f"'bucket' must be {MIN_BUCKET_S} to {MAX_BUCKET_S} seconds, not {bucket_s}.",
         )
     for name, moment in (("since", since), ("until", until)):
-        if not _EPOCH <= moment <= _LATEST:
-            raise InvalidParameter(name, f"'{name}' must be a date between 1970 and 9997.")
+        if not EARLIEST <= moment <= LATEST:
+            raise InvalidParameter(name, f"'{name}': {BOUNDS}")
     if since >= until:
         raise InvalidParameter(
             "since", "'since' must be before 'until', which is now unless it is given."
@@ -66,4 +67,4 @@ def window_of(since: datetime, until: datetime, bucket_s: int) -> Window:
 
 def floor(moment: datetime, size: timedelta) -> datetime:
     """The last multiple of `size` since 1970 that is not after the moment."""
-    return _EPOCH + (moment - _EPOCH) // size * size
+    return EARLIEST + (moment - EARLIEST) // size * size

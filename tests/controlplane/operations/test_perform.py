@@ -12,7 +12,6 @@ from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.models import AuditEntry, Stage
 from controlplane.forwarding import AgentAnswer, AgentTimeout, AgentUnreachable, BadAgentAnswer
 from controlplane.forwarding.transport import Lost, NotSent, RawAnswer, TimedOut
-from controlplane.operations import events
 from controlplane.operations.models import Operation, State
 from controlplane.operations.services import (
     NotRecorded,
@@ -318,7 +317,7 @@ def test_perform__event__goes_out_on_commit_and_not_before(
     agents, make_agent, monkeypatch, django_capture_on_commit_callbacks
 ):
     published = []
-    monkeypatch.setattr(events, "publish", published.append)
+    monkeypatch.setattr(audit, "publish", published.append)
     agent = make_agent()
 
     with django_capture_on_commit_callbacks() as callbacks:
@@ -327,9 +326,9 @@ def test_perform__event__goes_out_on_commit_and_not_before(
     for callback in callbacks:
         callback()
 
-    (event,) = published
-    assert event["operation"] == str(performed.operation.pk)
-    assert event["state"] == "succeeded"
+    (entry,) = published
+    assert entry.operation_id == performed.operation.pk
+    assert entry.outcome == "succeeded"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -337,7 +336,7 @@ def test_perform__event_cannot_be_sent__call_succeeds(agents, make_agent, monkey
     def broken(event):
         raise OSError("no redis")
 
-    monkeypatch.setattr(events, "publish", broken)
+    monkeypatch.setattr(audit, "publish", broken)
 
     assert run(make_agent()).answer().status == 200
 
