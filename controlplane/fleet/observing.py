@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from django.db import transaction
 from django.db.models import Case, F, When
 from django.utils import timezone
 
@@ -45,37 +44,35 @@ def record_observation(agent: Agent, status: Mapping[str, object]) -> None:
         raise AgentNotFound(agent.name)
 
 
-def record_sightings(sightings: Sequence[Seen], by: Actor, request_id: str) -> None:
-    """Keep what agents said to the control loop, in one transaction. Whoever had not
-    been online before is now, which goes on record."""
-    with transaction.atomic():
-        changes = []
-        for seen in sightings:
-            _take_over(seen.agent, seen.status, seen.at)
-            changes.append(Changed(seen.agent, _SEEN_FIELDS))
-        if changes:
-            update_rows(*changes)
-        for seen in sightings:
-            change_health(seen.agent, Health.ONLINE, by, request_id)
+def record_sightings(sightings: Sequence[Seen]) -> None:
+    """Keep what agents said, in the caller's transaction."""
+    changes = []
+    for seen in sightings:
+        _take_over(seen.agent, seen.status, seen.at)
+        changes.append(Changed(seen.agent, _SEEN_FIELDS))
+    if changes:
+        update_rows(*changes)
 
 
-def change_health(agent: Agent, health: Health, by: Actor, request_id: str) -> None:
-    """Note that an agent is in another health than before, on record; nothing if it is
-    in that already. In the caller's transaction."""
-    before = agent.health
-    if before == health:
-        return
-    agent.health = health
-    agent.health_since = timezone.now()
-    update_rows(Changed(agent, _HEALTH_FIELDS))
-    audit.record(
-        action=f"agent.{health.value}",
-        actor=by,
-        request_id=request_id,
-        agent=agent.name,
-        request={"from": str(before), "to": health.value, "boot_id": agent.boot_id},
-        outcome="observed",
-    )
+def record_health(health: Mapping[Agent, Health], by: Actor, request_id: str) -> None:
+    """Note in which health agents are now, in the caller's transaction. What changed
+    goes on record, after the rows: audit entries take turns, and nobody whose turn it is
+    may have to wait for a row."""
+    changed = {agent: now for agent, now in health.items() if agent.health != now}
+    before = {agent: str(agent.health) for agent in changed}
+    for agent, now in changed.items():
+        agent.health = now
+        agent.health_since = timezone.now()
+        update_rows(Changed(agent, _HEALTH_FIELDS))
+    for agent, now in changed.items():
+        audit.record(
+            action=f"agent.{now.value}",
+            actor=by,
+            request_id=request_id,
+            agent=agent.name,
+            request={"from": before[agent], "to": now.value, "boot_id": agent.boot_id},
+            outcome="observed",
+        )
 
 
 def _take_over(agent: Agent, status: Mapping[str, object], at: datetime) -> None:

@@ -485,17 +485,18 @@ def _describe(agent: Agent) -> dict[str, object]:
 
 def remove_agent(agent: Agent, *, actor: Actor, request_id: str, reason: str = "") -> None:
     """Forget the agent; the audit log keeps what it was."""
+    before = _describe(agent)
     with transaction.atomic():
+        Agent.objects.filter(pk=agent.pk).delete()
         audit.record(
             action="agent.remove",
             actor=actor,
             request_id=request_id,
             agent=agent.name,
             reason=reason,
-            request={"before": _describe(agent)},
+            request={"before": before},
             outcome="succeeded",
         )
-        Agent.objects.filter(pk=agent.pk).delete()
 
 
 def save_engine(
@@ -538,19 +539,20 @@ def _record_engine(
 
 def remove_engine(engine: Engine, *, actor: Actor, request_id: str) -> None:
     """Forget an engine without agents. Raises ContractError 409 if it has some."""
+    before = _describe_engine(engine)
     with transaction.atomic():
         if engine.agents.exists():
             raise ContractError(
                 409, "Engine in use", f"The engine '{engine.name}' has agents; remove them first."
             )
+        engine.delete()
         audit.record(
             action="engine.remove",
             actor=actor,
             request_id=request_id,
-            request={"before": _describe_engine(engine)},
+            request={"before": before},
             outcome="succeeded",
         )
-        engine.delete()
 
 
 def create_enrolment_token(

@@ -178,7 +178,13 @@ class Run:
             for row, outcome in finished:
                 self._begun.pop(row.pk).settle(outcome.state, outcome.document)
                 self._write(row, outcome)
-            return [row for row in begin if self._begin(row)]
+            begun = [row for row in begin if self._begin(row)]
+            # Last: audit entries take turns, and nobody whose turn it is may have to
+            # wait for a row.
+            for row in (*(row for row, _ in finished), *begin):
+                if row.state != State.RUNNING:
+                    self._record_completed(row)
+        return begun
 
     def _begin(self, row: OperationTarget) -> bool:
         agent = self._agents.get(row.agent)
@@ -198,6 +204,8 @@ class Run:
     def _write(self, row: OperationTarget, outcome: Outcome) -> None:
         fill(row, outcome)
         update_rows(Changed(row, OUTCOME_FIELDS))
+
+    def _record_completed(self, row: OperationTarget) -> None:
         audit.record(
             stage=Stage.COMPLETED,
             action=self.operation.action,

@@ -38,6 +38,17 @@ from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
 _MAX_BACKOFF = timedelta(minutes=5)
+_NOTES = (
+    "boot_id",
+    "verified_hash",
+    "verified_revision",
+    "drift",
+    "drift_since",
+    "attempts",
+    "next_attempt_at",
+    "gave_up_at",
+    "last_error",
+)
 _SETTABLE = (Source.CHANGE, Source.ROLLBACK)
 
 
@@ -95,22 +106,21 @@ def _has_restarted(sighting: Sighting) -> bool:
 
 def _note_restart(sighting: Sighting, request_id: str) -> None:
     watch = sighting.watch
-    first = not watch.boot_id
+    before, watch.boot_id = watch.boot_id, sighting.boot_id
+    # Everything is to be applied again.
+    watch.verified_hash = ""
+    _forget_failures(watch)
     with transaction.atomic():
-        if not first:
+        _save(watch)
+        if before:
             audit.record(
                 action="agent.restart",
                 actor=CONTROLLER,
                 request_id=request_id,
                 agent=watch.agent.name,
-                request={"from": watch.boot_id, "to": sighting.boot_id},
+                request={"from": before, "to": sighting.boot_id},
                 outcome="observed",
             )
-        watch.boot_id = sighting.boot_id
-        # Everything is to be applied again.
-        watch.verified_hash = ""
-        _forget_failures(watch)
-        watch.save()
 
 
 def _take_up_modes(sighting: Sighting, request_id: str) -> None:
@@ -213,29 +223,33 @@ def _compare_modes(sighting: Sighting) -> list[ModeDrift]:
 
 def _note_right(watch: Watch, sighting: Sighting, found: _Found | None, request_id: str) -> None:
     """It is as it should be."""
+    was, repairs = watch.drift, watch.attempts
+    watch.drift, watch.drift_since = {}, None
+    _forget_failures(watch)
+    if found is not None:
+        watch.verified_hash = sighting.conf_hash
+        watch.verified_revision = found.revision.number
     with transaction.atomic():
-        if watch.drift:
+        _save(watch)
+        if was:
             audit.record(
                 action="drift.gone",
                 actor=CONTROLLER,
                 request_id=request_id,
                 agent=watch.agent.name,
-                request={"drift": watch.drift, "repairs": watch.attempts},
+                request={"drift": was, "repairs": repairs},
                 outcome="observed",
             )
-        watch.drift, watch.drift_since = {}, None
-        _forget_failures(watch)
-        if found is not None:
-            watch.verified_hash = sighting.conf_hash
-            watch.verified_revision = found.revision.number
-        watch.save()
 
 
 def _note_drift(watch: Watch, drift: dict[str, object], request_id: str) -> None:
     """It is not; said once for the same drift."""
     if watch.drift == drift:
         return
+    watch.drift = drift
+    watch.drift_since = watch.drift_since or timezone.now()
     with transaction.atomic():
+        _save(watch)
         audit.record(
             action="drift.found",
             actor=CONTROLLER,
@@ -244,9 +258,6 @@ def _note_drift(watch: Watch, drift: dict[str, object], request_id: str) -> None
             request={"drift": drift, "policy": policy_of(watch).value},
             outcome="observed",
         )
-        watch.drift = drift
-        watch.drift_since = watch.drift_since or timezone.now()
-        watch.save()
 
 
 def _adopt(agent: Agent, found: _Found | None, drifts: list[ModeDrift], request_id: str) -> None:
@@ -293,7 +304,7 @@ def _enforce(watch: Watch, found: _Found | None, drifts: list[ModeDrift], reques
     backoff = timedelta(seconds=settings.KVPLANE_POLL_SECONDS * 2**watch.attempts)
     watch.next_attempt_at = timezone.now() + min(backoff, _MAX_BACKOFF)
     watch.last_error = failure[:500]
-    watch.save()
+    _save(watch)
 
 
 def _give_up(watch: Watch, request_id: str) -> None:
@@ -305,7 +316,7 @@ def _give_up(watch: Watch, request_id: str) -> None:
     )
     with transaction.atomic():
         watch.gave_up_at = timezone.now()
-        watch.save()
+        _save(watch)
         audit.record(
             action="drift.give_up",
             actor=CONTROLLER,
@@ -315,6 +326,11 @@ def _give_up(watch: Watch, request_id: str) -> None:
             answer={"message": watch.last_error},
             outcome="failed",
         )
+
+
+def _save(watch: Watch) -> None:
+    """Write the loop's own notes. Policy and holder are for others to change."""
+    watch.save(update_fields=_NOTES)
 
 
 def _forget_failures(watch: Watch) -> None:

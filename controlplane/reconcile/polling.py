@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from controlplane.fleet.models import Health
-from controlplane.fleet.observing import Seen, change_health, record_sightings
+from controlplane.fleet.observing import Seen, record_health, record_sightings
 from controlplane.forwarding import AgentFailure
 from controlplane.forwarding.probe import probe
 from controlplane.operations.importing import CONTROLLER
@@ -44,21 +44,23 @@ def keep(sightings: Iterable[Sighting], request_id: str) -> None:
         with transaction.atomic():
             answered = [sighting for sighting in some if sighting.answered]
             record_sightings(
-                [Seen(entry.watch.agent, entry.status, entry.asked_at) for entry in answered],
-                CONTROLLER,
-                request_id,
+                [Seen(entry.watch.agent, entry.status, entry.asked_at) for entry in answered]
             )
-            for sighting in some:
-                _note(sighting, request_id)
+            update_rows(*[_noted(sighting) for sighting in some])
+            health = {sighting.watch.agent: _health_of(sighting) for sighting in some}
+            record_health(health, CONTROLLER, request_id)
 
 
-def _note(sighting: Sighting, request_id: str) -> None:
+def _noted(sighting: Sighting) -> Changed:
     watch = sighting.watch
     watch.polled_at = sighting.asked_at
     watch.missed = 0 if sighting.answered else watch.missed + 1
-    update_rows(Changed(watch, ("polled_at", "missed")))
-    if not sighting.answered:
-        # Nobody can say that it is well; that it is not takes more than one poll.
-        gone = watch.missed >= settings.KVPLANE_OFFLINE_AFTER_MISSED
-        health = Health.OFFLINE if gone else Health.UNKNOWN
-        change_health(watch.agent, health, CONTROLLER, request_id)
+    return Changed(watch, ("polled_at", "missed"))
+
+
+def _health_of(sighting: Sighting) -> Health:
+    if sighting.answered:
+        return Health.ONLINE
+    # Nobody can say that it is well; that it is gone takes more than one poll.
+    gone = sighting.watch.missed >= settings.KVPLANE_OFFLINE_AFTER_MISSED
+    return Health.OFFLINE if gone else Health.UNKNOWN

@@ -64,5 +64,5 @@ class ControllerSerializer(serializers.ModelSerializer[Controller]):
 
     class Meta:
         model = Controller
-        fields = ["name", "started_at", "seen_at", "alive_until", "agents", "cycle_ms"]
+        fields = ["id", "name", "started_at", "seen_at", "alive_until", "agents", "cycle_ms"]
         read_only_fields = fields

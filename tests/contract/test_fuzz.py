@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.contract.conftest import AGENT_TOKEN, INSTANCE, agent_environment
 from tests.support.controlplane import PASSWORD, prepare, register, serve_command
-from tests.support.processes import clean_environment, free_ports, running
+from tests.support.processes import clean_environment, free_ports, manage, running
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +48,7 @@ RANDOMLY = settings(
     suppress_health_check=list(HealthCheck),
 )
 """For each operation, besides the requests that go through the bounds of its parameters."""
+ONE_ROUND = "from controlplane.reconcile.loop import ControlLoop; ControlLoop().go_round()"
 SPARES: dict[str, dict[str, object]] = {
     "users": {"username": "spare", "password": PASSWORD, "role": "viewer"},
     "tokens": {"name": "spare", "role": "viewer"},
@@ -129,7 +130,8 @@ class Fleet:
             row = made.get("details", made)
         else:
             row = self.client.get(rows).json()["results"][0]
-        self.spares[resource] = str(row["id"] if "id" in row else row["name"])
+        key = next(name for name in ("id", "name", "agent") if name in row)
+        self.spares[resource] = str(row[key])
         return self.spares[resource]
 
     def _name_known_keys(self, case: schemathesis.Case, number: int) -> None:
@@ -186,6 +188,14 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
                 token=AGENT_TOKEN,
             )
         client.put("/agents/worker/freeze/disable").raise_for_status()
+        client.post("/agents/worker/conf", json={"min_retrieve_tokens": 1}).raise_for_status()
+        client.post(
+            "/agents/scheduler/conf", json={"enable_chunk_statistics": True}
+        ).raise_for_status()
+        for path in ("lookup/recreate", "chunk_statistics/start"):
+            client.post(f"/agents/scheduler/{path}").raise_for_status()
+        # One round, so that there is something to read about the control loop.
+        manage(environment, "shell", "-c", ONE_ROUND)
         enrolment = client.post("/api/v1/enrolment-tokens/", json={"name": "fuzz"}).json()
         yield Fleet(
             urls,

@@ -20,11 +20,19 @@ from controlplane.configuration.services import Observed, import_observed
 from controlplane.fleet.services import create_enrolment_token
 from controlplane.operations.services import perform
 from controlplane.reconcile.models import Controller, Watch
+from controlplane.statistics.models import Trigger
+from controlplane.statistics.services import record_sample
 from engine.contract import endpoint
 
 from .conftest import ACTOR
 
 BY = Authorship(ACTOR, "", "setup", None)
+COUNTED = {
+    "is_collecting": True,
+    "timestamp": 1.0,
+    "total_chunks": 2,
+    "unique_chunks": 1,
+}
 BASELINES: dict[str, int] = json.loads(
     Path(__file__).with_name("query_counts.json").read_text("utf-8")
 )
@@ -46,6 +54,7 @@ def populated(agents, make_agent) -> None:
             timeout=5,
         )
         Watch.objects.create(agent=agent)
+        record_sample(agent, COUNTED, {}, "boot", Trigger.MANUAL, timezone.now())
         Controller.objects.create(
             name=f"host:{number}:x",
             started_at=timezone.now(),

@@ -219,15 +219,17 @@ def test_watch__logged_in_browser__only_from_pages_of_this_server(server: Server
 
 
 def test_watch__session_ends__is_closed(server: Server) -> None:
-    with logged_in(server) as browser:
-        with server.watch(Cookie=cookie_of(browser), Origin=server.url) as socket:
-            next_of(socket, "hello")
-            browser.post(
-                "/api/auth/logout/",
-                data={"csrfmiddlewaretoken": browser.cookies["kvplane_csrf"]},
-                headers={"Referer": f"{server.url}/api/v1/"},
-            )
-            assert code_at_the_end(socket) == 4401
+    with (
+        logged_in(server) as browser,
+        server.watch(Cookie=cookie_of(browser), Origin=server.url) as socket,
+    ):
+        next_of(socket, "hello")
+        browser.post(
+            "/api/auth/logout/",
+            data={"csrfmiddlewaretoken": browser.cookies["kvplane_csrf"]},
+            headers={"Referer": f"{server.url}/api/v1/"},
+        )
+        assert code_at_the_end(socket) == 4401
 
 
 def test_watch__token_revoked__is_closed(server: Server) -> None:
