@@ -2,7 +2,7 @@
 transaction."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -67,8 +67,27 @@ def find_part_of(operation_id: uuid.UUID, agent: str) -> ModeChange | None:
 
 def propose(agent: str, wish: Wish, by: Authorship) -> ModeChange:
     """Put a pending change on record, before the agent is called."""
-    desired = find_desired(agent, wish.switch)
-    change = ModeChange(
+    change = _proposed(agent, wish, by, find_desired(agent, wish.switch))
+    insert_rows(change)
+    return change
+
+
+def propose_all(agents: Sequence[str], wish: Wish, by: Authorship) -> list[ModeChange]:
+    """As propose(), for each of the agents in their order, with one question."""
+    known = {
+        row.agent: row
+        for row in DesiredMode.objects.filter(
+            agent__in=agents, mode=wish.switch.mode, backend=wish.switch.backend
+        )
+    }
+    changes = [_proposed(agent, wish, by, known.get(agent)) for agent in agents]
+    if changes:
+        insert_rows(*changes)
+    return changes
+
+
+def _proposed(agent: str, wish: Wish, by: Authorship, desired: DesiredMode | None) -> ModeChange:
+    return ModeChange(
         agent=agent,
         mode=wish.switch.mode,
         backend=wish.switch.backend,
@@ -81,8 +100,6 @@ def propose(agent: str, wish: Wish, by: Authorship) -> ModeChange:
         created_at=timezone.now(),
         **by.fields(),
     )
-    insert_rows(change)
-    return change
 
 
 def apply(change: ModeChange) -> None:
@@ -94,6 +111,32 @@ def apply(change: ModeChange) -> None:
         insert_rows(_describe(change, DesiredMode(agent=change.agent)))
     elif desired.change_id <= change.pk:
         update_rows(Changed(_describe(change, desired), _DESIRED_FIELDS))
+
+
+def apply_all(changes: Sequence[ModeChange]) -> None:
+    """As apply(), for changes of one switch on different agents, in few statements."""
+    if not changes:
+        return
+    switch = _switch_of(changes[0])
+    now = timezone.now()
+    ModeChange.objects.filter(pk__in=[change.pk for change in changes], state__in=_OPEN).update(
+        state=ModeChangeState.APPLIED, settled_at=now
+    )
+    known = {
+        row.agent: row
+        for row in DesiredMode.objects.filter(
+            agent__in=[change.agent for change in changes],
+            mode=switch.mode,
+            backend=switch.backend,
+        )
+    }
+    for change in changes:
+        change.state, change.settled_at = ModeChangeState.APPLIED, now
+        desired = known.get(change.agent)
+        if desired is None:
+            insert_rows(_describe(change, DesiredMode(agent=change.agent)))
+        elif desired.change_id <= change.pk:
+            update_rows(Changed(_describe(change, desired), _DESIRED_FIELDS))
 
 
 def refuse(change: ModeChange) -> None:

@@ -5,7 +5,7 @@ on record as pending. What it began is settled with the outcome.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, cast
@@ -50,6 +50,13 @@ class Effect(Protocol):
         if it must not be done to this agent now; nothing was written then."""
         ...
 
+    def begin_all(
+        self, agents: Sequence[str], by: Authorship, deadline_at: datetime
+    ) -> list["Begun | ContractError"]:
+        """As begin(), for each of the agents in their order; what it would raise stands
+        in the place of what was begun."""
+        ...
+
 
 class Superseded(ContractError):
     """What was to be put back is not desired any more."""
@@ -75,7 +82,27 @@ class _Nothing:
         """There is nothing to write."""
 
 
-class NoEffect:
+class _OneByOne:
+    """Begins for many what can only be begun for each."""
+
+    def begin(self, agent: str, by: Authorship, deadline_at: datetime) -> Begun:
+        """As Effect.begin()."""
+        raise NotImplementedError
+
+    def begin_all(
+        self, agents: Sequence[str], by: Authorship, deadline_at: datetime
+    ) -> list[Begun | ContractError]:
+        """As Effect.begin_all()."""
+        begun: list[Begun | ContractError] = []
+        for agent in agents:
+            try:
+                begun.append(self.begin(agent, by, deadline_at))
+            except ContractError as error:
+                begun.append(error)
+        return begun
+
+
+class NoEffect(_OneByOne):
     """For calls that change no state that is kept."""
 
     def begin(self, agent: str, by: Authorship, deadline_at: datetime) -> Begun:
@@ -108,7 +135,7 @@ class BegunRevision:
 
 
 @dataclass(frozen=True)
-class ChangeConfiguration:
+class ChangeConfiguration(_OneByOne):
     """A new revision. `changes` has secrets in the clear."""
 
     changes: Values
@@ -140,8 +167,19 @@ class BegunModeChange:
             modes.lose_sight(self.change)
 
 
+def settle_all(settled: Sequence[tuple[Begun, State, object]]) -> None:
+    """Settle what one operation began for different agents, in few statements."""
+    applied: list[ModeChange] = []
+    for begun, state, document in settled:
+        if isinstance(begun, BegunModeChange) and state is State.SUCCEEDED:
+            applied.append(begun.change)
+        else:
+            begun.settle(state, document)
+    modes.apply_all(applied)
+
+
 @dataclass(frozen=True)
-class ChangeMode:
+class ChangeMode(_OneByOne):
     """A new value of a mode."""
 
     wish: Wish
@@ -150,9 +188,16 @@ class ChangeMode:
         """Never refuses."""
         return BegunModeChange(modes.propose(agent, self.wish, by))
 
+    def begin_all(
+        self, agents: Sequence[str], by: Authorship, deadline_at: datetime
+    ) -> list[Begun | ContractError]:
+        """Never refuses."""
+        changes = modes.propose_all(agents, self.wish, by)
+        return [BegunModeChange(change) for change in changes]
+
 
 @dataclass(frozen=True)
-class RestoreConfiguration:
+class RestoreConfiguration(_OneByOne):
     """Puts values of the active revision back; that stays the active one."""
 
     number: int
@@ -165,7 +210,7 @@ class RestoreConfiguration:
 
 
 @dataclass(frozen=True)
-class RestoreMode:
+class RestoreMode(_OneByOne):
     """Puts a mode back into what `change_id` made the desired value."""
 
     switch: Switch
@@ -182,7 +227,7 @@ class RestoreMode:
 
 
 @dataclass(frozen=True)
-class ExpireMode:
+class ExpireMode(_OneByOne):
     """Ends a change whose time is up."""
 
     wish: Wish

@@ -20,6 +20,7 @@ from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
 _AT_ONCE = 8
+_CALLS_AT_ONCE = 512
 _POLL_S = 0.05
 
 
@@ -28,6 +29,8 @@ class Runner:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_AT_ONCE, "operation")
+        # Kept, because starting one takes longer than most calls.
+        self._callers = ThreadPoolExecutor(_CALLS_AT_ONCE, "operation-call")
         self._stopping = threading.Event()
         self._running: dict[uuid.UUID, Future[None]] = {}
         self._lock = threading.Lock()
@@ -61,6 +64,7 @@ class Runner:
         the calls on their way are answered."""
         self._stopping.set()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._callers.shutdown(wait=True)
 
     def _forget(self, operation_id: uuid.UUID) -> None:
         with self._lock:
@@ -79,7 +83,7 @@ class Runner:
 
     def _carry_out(self, operation: Operation) -> None:
         try:
-            Run(operation, self._stopping).carry_out()
+            Run(operation, self._callers, self._stopping).carry_out()
         except NotOurs:
             logger.warning("operation %s was taken over by another process", operation.pk)
         except Stopping:

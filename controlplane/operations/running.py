@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Event
 
 from django.db import connections, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from controlplane import forwarding
@@ -22,7 +23,7 @@ from controlplane.audit.authorship import Authorship
 from controlplane.audit.models import Stage
 from controlplane.fleet.models import Agent
 from controlplane.operations import recovery
-from controlplane.operations.effects import Begun, effect_of, find_begun
+from controlplane.operations.effects import Begun, effect_of, find_begun, settle_all
 from controlplane.operations.errors import NotBegun
 from controlplane.operations.importing import import_unknown
 from controlplane.operations.lease import GRACE, LEASE, this_process, until
@@ -48,6 +49,11 @@ _FAILURES = (State.FAILED, State.PARTIALLY_FAILED, State.UNKNOWN)
 _REMOVED = ContractError(404, "Agent not found", "The agent was removed before its turn.")
 
 
+def _callable(names: list[str]) -> QuerySet[Agent]:
+    # What agents said last is long, and no business of a call.
+    return Agent.objects.filter(name__in=names).defer("last_status", "labels")
+
+
 class NotOurs(Exception):
     """Somebody else has taken the operation over."""
 
@@ -59,8 +65,9 @@ class Stopping(Exception):
 class Run:
     """One operation under way in this process, which holds its lease."""
 
-    def __init__(self, operation: Operation, stopping: Event) -> None:
+    def __init__(self, operation: Operation, threads: ThreadPoolExecutor, stopping: Event) -> None:
         self.operation = operation
+        self._threads = threads
         self._stopping = stopping
         self._holder = str(this_process())
         self._call = call_of(operation)
@@ -72,7 +79,7 @@ class Run:
         self._strategy = Strategy.of(operation.strategy)
         self._rows = list(operation.targets.order_by("wave", "id"))
         names = [row.agent for row in self._rows]
-        self._agents = {agent.name: agent for agent in Agent.objects.filter(name__in=names)}
+        self._agents = {agent.name: agent for agent in _callable(names)}
         self._begun: dict[int, Begun] = {}
         self._started = time.perf_counter()
 
@@ -114,21 +121,20 @@ class Run:
         answered: SimpleQueue[tuple[OperationTarget, Outcome]] = SimpleQueue()
         under_way: set[int] = set()
         limit = self.operation.concurrency
-        with ThreadPoolExecutor(min(limit, len(rows)), "operation-call") as threads:
-            finished: list[tuple[OperationTarget, Outcome]] = []
-            while True:
-                if self._stopping.is_set() or self._is_cancelled():
-                    waiting.clear()
-                free = limit - len(under_way) + len(finished)
-                begin = [waiting.pop() for _ in range(min(free, len(waiting)))]
-                begun = self._record(finished, begin)
-                under_way -= {row.pk for row, _ in finished}
-                for row in begun:
-                    under_way.add(row.pk)
-                    threads.submit(self._call_one, row, answered)
-                if not under_way and not waiting:
-                    break
-                finished = self._wait(answered) if under_way else []
+        finished: list[tuple[OperationTarget, Outcome]] = []
+        while True:
+            if self._stopping.is_set() or self._is_cancelled():
+                waiting.clear()
+            free = limit - len(under_way) + len(finished)
+            begin = [waiting.pop() for _ in range(min(free, len(waiting)))]
+            begun = self._record(finished, begin)
+            under_way -= {row.pk for row, _ in finished}
+            for row in begun:
+                under_way.add(row.pk)
+                self._threads.submit(self._call_one, row, answered)
+            if not under_way and not waiting:
+                break
+            finished = self._wait(answered) if under_way else []
         if self._stopping.is_set():
             raise Stopping
 
@@ -175,10 +181,15 @@ class Run:
         """Write outcomes and beginnings; the targets that may be called now."""
         with transaction.atomic(durable=True):
             self._renew()
+            settle_all(
+                [
+                    (self._begun.pop(row.pk), outcome.state, outcome.document)
+                    for row, outcome in finished
+                ]
+            )
             for row, outcome in finished:
-                self._begun.pop(row.pk).settle(outcome.state, outcome.document)
                 self._write(row, outcome)
-            begun = [row for row in begin if self._begin(row)]
+            begun = self._begin(begin)
             # Last: audit entries take turns, and nobody whose turn it is may have to
             # wait for a row.
             for row in (*(row for row, _ in finished), *begin):
@@ -186,20 +197,28 @@ class Run:
                     self._record_completed(row)
         return begun
 
-    def _begin(self, row: OperationTarget) -> bool:
-        agent = self._agents.get(row.agent)
+    def _begin(self, rows: Sequence[OperationTarget]) -> list[OperationTarget]:
+        """Put on record that the agents of these are called next; those that may be."""
         deadline = until(timedelta(seconds=self.operation.timeout_s) + GRACE)
-        try:
-            if agent is None:
-                raise _REMOVED
-            self._begun[row.pk] = self._effect.begin(row.agent, self._by, deadline)
-        except ContractError as error:
-            absent = agent or Agent(name=row.agent)
-            self._write(row, outcome_of(absent, NotBegun(row.agent, error)))
-            return False
-        row.state = State.RUNNING
-        update_rows(Changed(row, ("state",)))
-        return True
+        known = [row for row in rows if row.agent in self._agents]
+        for row in rows:
+            if row.agent not in self._agents:
+                self._refuse(row, _REMOVED)
+        names = [row.agent for row in known]
+        begun: list[OperationTarget] = []
+        for row, part in zip(known, self._effect.begin_all(names, self._by, deadline), strict=True):
+            if isinstance(part, ContractError):
+                self._refuse(row, part)
+            else:
+                self._begun[row.pk] = part
+                row.state = State.RUNNING
+                begun.append(row)
+        OperationTarget.objects.filter(pk__in=[row.pk for row in begun]).update(state=State.RUNNING)
+        return begun
+
+    def _refuse(self, row: OperationTarget, error: ContractError) -> None:
+        agent = self._agents.get(row.agent) or Agent(name=row.agent)
+        self._write(row, outcome_of(agent, NotBegun(row.agent, error)))
 
     def _write(self, row: OperationTarget, outcome: Outcome) -> None:
         fill(row, outcome)

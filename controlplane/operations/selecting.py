@@ -49,7 +49,7 @@ def select(selector: Selector, endpoint: Endpoint) -> list[Agent]:
             "'selector': say which agents, with agents, engines, roles or labels, or "
             '{"everybody": true}.'
         )
-    found = Agent.objects.select_related("engine").order_by("name")
+    found = Agent.objects.select_related("engine").defer("last_status").order_by("name")
     if selector.agents:
         found = found.filter(name__in=selector.agents)
     else:

@@ -7,6 +7,7 @@ connections, straight on asyncio: 500 of them must cost less than what polls the
 import argparse
 import asyncio
 import json
+import resource
 
 from tests.support.simulated_agent import SimulatedAgent
 
@@ -80,6 +81,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--delay", type=float, default=0.0, help="Seconds that a change takes.")
     options = parser.parse_args()
+    # Each agent has a socket that listens and some that are connected.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     asyncio.run(serve(options.port, options.count, options.delay))
 
 
