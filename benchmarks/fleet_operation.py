@@ -67,7 +67,9 @@ def _operate(api: httpx.Client, stack: SimulatedStack, verb: str) -> float:
 
 async def _gather(parts: Sequence[Sequence[str]], verb: str) -> float:
     """Seconds for a call to every URL, with one client for each part."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    limits = httpx.Limits(
+        max_connections=None, max_keepalive_connections=None, keepalive_expiry=600
+    )
     async with AsyncExitStack() as opened:
         calls = []
         for urls in parts:
