@@ -156,3 +156,80 @@ def test_page__opened__no_errors_and_nothing_from_elsewhere(
         url for url in elsewhere - kept_in if not url.startswith((site.url, "data:", "blob:"))
     }
     assert (errors, outside) == ([], set())
+
+
+WATCHING = """() => new Promise((resolve, reject) => {
+  const socket = new WebSocket(`ws://${location.host}/ws/events/?kind=freeze.*`);
+  const seen = [];
+  socket.onmessage = async (message) => {
+    seen.push(JSON.parse(message.data));
+    if (seen.length === 1) {
+      await fetch('/agents/w/freeze/disable', {
+        method: 'PUT', headers: {'X-CSRFToken': document.cookie.match(/kvplane_csrf=([^;]+)/)[1]},
+      });
+    } else {
+      socket.close();
+      resolve(seen);
+    }
+  };
+  socket.onclose = (event) => { if (seen.length < 2) reject(new Error(`closed ${event.code}`)); };
+})"""
+
+
+def test_events__browser_with_a_session__sees_its_own_change(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/agents/w/freeze/disable")
+    hello, event = page.evaluate(WATCHING)
+
+    assert hello["kind"] == "hello"
+    assert (event["kind"], event["agent"], event["actor"]) == ("freeze.disable", "w", USER)
+    assert event["cursor"] > hello["cursor"]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/api/v1/config-revisions/", '"source": "import"'),
+        ("/api/v1/modes/", '"mode": "freeze"'),
+        ("/api/v1/mode-changes/", '"state": "applied"'),
+        ("/api/v1/operations/", '"action": "conf.update"'),
+        ("/api/v1/watches/", "results"),
+        ("/api/v1/controllers/", "results"),
+        ("/api/v1/chunk-statistics/", "results"),
+        ("/admin/configuration/configrevision/", "min"),
+        ("/admin/modes/modechange/", "Freeze"),
+        ("/admin/modes/desiredmode/", "Freeze"),
+        ("/admin/reconcile/watch/", "Select watch"),
+        ("/admin/reconcile/controller/", "Select controller"),
+        ("/admin/statistics/chunkstatisticssnapshot/", "Select chunk statistics snapshot"),
+    ],
+)
+def test_page__of_what_is_remembered__shows_it(
+    page: Page, site: Site, path: str, text: str
+) -> None:
+    with httpx.Client(
+        base_url=site.url, headers={"Authorization": f"Bearer {site.token}"}, trust_env=False
+    ) as api:
+        api.put("/agents/w/freeze/enable").raise_for_status()
+        reason = {"X-KVPlane-Reason": "minimum for tests"}
+        api.post(
+            "/agents/w/conf", json={"min_retrieve_tokens": 3}, headers=reason
+        ).raise_for_status()
+
+    answer = page.goto(f"{site.url}{path}")
+
+    assert answer is not None
+    assert answer.status == 200
+    assert text in page.inner_text("body")
+    if shots := os.environ.get("KVPLANE_SCREENSHOTS"):
+        page.screenshot(path=f"{shots}/{path.strip('/').replace('/', '-')}.png")
+
+
+def test_operation__posted_from_its_page__is_carried_out(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/api/v1/operations/?wait=10")
+    page.fill(
+        "textarea[name=_content]",
+        '{"action": "freeze.enable", "selector": {"everybody": true}}',
+    )
+    page.click("form:has(textarea[name=_content]) button:has-text('POST')")
+    page.wait_for_selector("text=HTTP 200 OK")
+    assert '"state": "succeeded"' in page.inner_text("body")
