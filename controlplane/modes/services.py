@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from django.db import connections, router
 from django.utils import timezone
 
 from controlplane.audit.authorship import Authorship
@@ -105,38 +106,54 @@ def _proposed(agent: str, wish: Wish, by: Authorship, desired: DesiredMode | Non
 def apply(change: ModeChange) -> None:
     """The agent did it: that is what it should be from now on. A change that was
     overtaken by a later one of the same switch only becomes history."""
-    _settle(change, ModeChangeState.APPLIED)
-    desired = find_desired(change.agent, _switch_of(change))
-    if desired is None:
-        insert_rows(_describe(change, DesiredMode(agent=change.agent)))
-    elif desired.change_id <= change.pk:
-        update_rows(Changed(_describe(change, desired), _DESIRED_FIELDS))
+    apply_all([change])
 
 
 def apply_all(changes: Sequence[ModeChange]) -> None:
     """As apply(), for changes of one switch on different agents, in few statements."""
+    changes = [change for change in changes if change.state in _OPEN]
     if not changes:
         return
     switch = _switch_of(changes[0])
-    now = timezone.now()
-    ModeChange.objects.filter(pk__in=[change.pk for change in changes], state__in=_OPEN).update(
-        state=ModeChangeState.APPLIED, settled_at=now
-    )
-    known = {
-        row.agent: row
-        for row in DesiredMode.objects.filter(
-            agent__in=[change.agent for change in changes],
-            mode=switch.mode,
-            backend=switch.backend,
-        )
-    }
     for change in changes:
-        change.state, change.settled_at = ModeChangeState.APPLIED, now
+        change.state, change.settled_at = ModeChangeState.APPLIED, timezone.now()
+    update_rows(*[Changed(change, ("state", "settled_at")) for change in changes])
+    known = _locked_desired([change.agent for change in changes], switch)
+    for change in changes:
         desired = known.get(change.agent)
         if desired is None:
-            insert_rows(_describe(change, DesiredMode(agent=change.agent)))
+            _insert_or_overwrite(_describe(change, DesiredMode(agent=change.agent)))
         elif desired.change_id <= change.pk:
             update_rows(Changed(_describe(change, desired), _DESIRED_FIELDS))
+
+
+def _locked_desired(agents: Sequence[str], switch: Switch) -> dict[str, DesiredMode]:
+    """What is desired, which nobody else changes before the transaction ends. The
+    order is the same for everybody, so that nobody waits in a circle."""
+    if len(agents) > 1:
+        rows = DesiredMode.objects.select_for_update().order_by("pk")
+        found = rows.filter(agent__in=agents, mode=switch.mode, backend=switch.backend)
+        return {desired.agent: desired for desired in found}
+    # SQLite has one writer anyway, and no such clause.
+    is_sqlite = connections[router.db_for_write(DesiredMode)].vendor == "sqlite"
+    (agent,) = agents
+    one = find_desired(agent, switch) if is_sqlite else _find_locked(agent, switch)
+    return {} if one is None else {agent: one}
+
+
+def _find_locked(agent: str, switch: Switch) -> DesiredMode | None:
+    rows = DesiredMode.objects.select_for_update()
+    return rows.filter(agent=agent, mode=switch.mode, backend=switch.backend).first()
+
+
+def _insert_or_overwrite(desired: DesiredMode) -> None:
+    """Somebody else may insert the first row of the switch at the same time."""
+    DesiredMode.objects.bulk_create(
+        [desired],
+        update_conflicts=True,
+        unique_fields=["agent", "mode", "backend"],
+        update_fields=list(_DESIRED_FIELDS),
+    )
 
 
 def refuse(change: ModeChange) -> None:

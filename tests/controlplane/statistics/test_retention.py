@@ -66,6 +66,18 @@ def test_prune__several_runs_in_a_bucket__the_last_row_of_each_stays(reporter):
     assert [taken_at for taken_at, _ in kept()] == [at(0), at(10), at(12), at(13)]
 
 
+def test_prune__agent_moved_between_engines__the_series_of_both_stay(reporter, make_agent):
+    for seconds, engine in ((0, "a"), (10, "a"), (20, "b"), (30, "a"), (40, "a")):
+        reporter.agent = make_agent("worker-0", engine=f"engine-{engine}")
+        reporter.says(seconds, unique=seconds)
+    span = {"since": at(0), "until": at(KEPT_S), "bucket_s": KEPT_S}
+
+    assert prune(A_WEEK_LATER) == Pruned(kept=4, thinned=1)
+
+    told = [series_of_engine(name, **span)[0].total_chunks for name in ("engine-a", "engine-b")]
+    assert told == [30, 10]
+
+
 def test_prune__rows_that_are_not_old__stay_as_they_are(reporter):
     reporter.says(0, unique=1)
     reporter.says(1, unique=2)

@@ -181,6 +181,20 @@ def test_record_sample__taken_before_the_latest__is_overtaken_and_not_written(re
     assert ChunkStatisticsSnapshot.objects.get().total_chunks == 0
 
 
+def test_record_sample__answer_of_the_process_before__is_overtaken_by_that_of_the_new_one(
+    reporter,
+):
+    reporter.boot_id = "boot-2"
+    reporter.says(10, unique=1)
+    reporter.boot_id = "boot-1"
+
+    with pytest.raises(OvertakenSample):
+        reporter.says(9, unique=1_000)
+
+    reporter.boot_id = "boot-2"
+    assert reporter.says(11, unique=1).run == 1
+
+
 def test_record_sample__answers_passed_each_other__opens_no_run(reporter):
     reporter.says(10, unique=1_005)
     earlier = counted(1_000, timestamp=at(9.9).timestamp())
