@@ -8,7 +8,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.django_db
-LISTS = ["users", "tokens", "audit", "engines", "agents", "enrolment-tokens", "operations"]
+LISTS = [
+    "users",
+    "tokens",
+    "audit",
+    "engines",
+    "agents",
+    "enrolment-tokens",
+    "operations",
+    "config-revisions",
+    "modes",
+    "mode-changes",
+    "chunk-statistics",
+    "watches",
+    "controllers",
+]
 
 
 def cursor(text: str) -> str:
@@ -95,7 +109,9 @@ def test_nul__anywhere_in_the_url__is_400_or_404(admin_api, path):
         b'{"name": "' + b"x" * (2 << 20) + b'"}',
     ],
 )
-@pytest.mark.parametrize("path", ["agents", "engines", "users", "tokens", "enrolment-tokens"])
+@pytest.mark.parametrize(
+    "path", ["agents", "engines", "users", "tokens", "enrolment-tokens", "operations"]
+)
 def test_body__that_is_no_good__is_400(admin_api, path, body):
     response = admin_api.generic("POST", f"/api/v1/{path}/", body, content_type="application/json")
 

@@ -27,7 +27,23 @@ def test_docs__come_from_installed_packages(path):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("path", ["agents", "users", "tokens", "audit", "operations", "engines"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "agents",
+        "users",
+        "tokens",
+        "audit",
+        "operations",
+        "engines",
+        "config-revisions",
+        "modes",
+        "mode-changes",
+        "chunk-statistics",
+        "watches",
+        "controllers",
+    ],
+)
 def test_browsable_api__browser__gets_a_page_and_everything_else_json(make_user, path):
     client = Client()
     client.force_login(make_user(UserRole.ADMIN))
