@@ -1,132 +1,77 @@
-"""Registering, enrolling, finding and observing agents, and taking their leave."""
+"""What can be done with the fleet: registering, enrolling, changing and removing agents,
+and taking their leave. The rest is in modules of its own."""
 
 import hmac
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
-from controlplane.accounts.secrets import ENROLMENT_TOKEN_PREFIX, digest_of, make_secret
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor, ActorKind
 from controlplane.fleet import vault
-from controlplane.fleet.models import Agent, Dialect, Engine, EnrolmentToken
-from controlplane.fleet.validation import normalise_url, validate_labels, validate_name
-from controlplane.rows import Columns, read_rows
-from engine.contract import Component, ContractError, Role, Unauthorized
-
-MAX_CANDIDATES = 100
-MAX_WORKER_ID = 65_535
-# What a forwarded call needs.
-_CALLABLE = (
-    Columns(
-        Agent,
-        "agent",
-        ("id", "name", "engine", "role", "worker_id", "url", "dialect", "encrypted_token"),
-    ),
+from controlplane.fleet.engines import record_engine, remove_engine, save_engine
+from controlplane.fleet.enrolment_tokens import (
+    IssuedEnrolmentToken,
+    create_enrolment_token,
+    find_enrolment_token,
+    find_parting_token,
+    revoke_enrolment_token,
 )
+from controlplane.fleet.errors import (
+    AgentNotFound,
+    AgentOfAnotherEngine,
+    EngineNotFound,
+    NameTaken,
+    NoDefaultAgent,
+    NotItsOwn,
+)
+from controlplane.fleet.finding import (
+    MAX_CANDIDATES,
+    agents_of_engine_with,
+    agents_with,
+    default_agent,
+    default_agent_of,
+    find_agent,
+    find_agent_of,
+)
+from controlplane.fleet.models import Agent, Engine, EnrolmentToken
+from controlplane.fleet.spec import MAX_WORKER_ID, AgentSpec, validate_spec
+from engine.contract import Role
 
-
-class AgentNotFound(ContractError):
-    """No agent of that name is registered."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            404,
-            "Agent not found",
-            f"No agent '{name[:128]}' is registered; GET /api/v1/agents/ lists the names.",
-        )
-
-
-class EngineNotFound(ContractError):
-    """No engine of that name has an agent."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            404,
-            "Engine not found",
-            f"No engine '{name[:128]}' is known; GET /api/v1/engines/ lists the names.",
-        )
-
-
-class AgentOfAnotherEngine(ContractError):
-    """An agent and an engine were named that do not belong together."""
-
-    def __init__(self, agent: str, engine: str) -> None:
-        super().__init__(
-            409,
-            "Agent of another engine",
-            f"Agent '{agent}' does not belong to the engine '{engine[:128]}'; name one of them.",
-        )
-
-
-class NoDefaultAgent(ContractError):
-    """Not exactly one agent has what the path needs."""
-
-    def __init__(self, component: Component, candidates: list[str]) -> None:
-        what = component.value.replace("_", " ")
-        super().__init__(
-            409,
-            "No default agent",
-            f"{len(candidates)} agents have the {what} that this path needs; name one with "
-            "?agent=, the X-KVPlane-Agent header or /agents/<name>/, or its engine with ?engine= "
-            "or X-KVPlane-Engine."
-            if candidates
-            else f"No agent with the {what} that this path needs is registered and running; "
-            "register one at /api/v1/agents/ or start one with an enrolment token.",
-            {"candidates": candidates},
-        )
-
-
-class NameTaken(ContractError):
-    """An enrolment tried to take over somebody else's agent."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            409,
-            "Agent name taken",
-            f"An agent '{name}' is known, and this enrolment did not prove to be its own: the "
-            "agent_token is not the stored one. Choose another name, or have an admin store "
-            "the new agent_token or remove that agent.",
-        )
-
-
-class NotItsOwn(ContractError):
-    """A departure was announced for somebody else's agent."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            403,
-            "Not its own",
-            f"Only agent '{name}' itself says that it ends: the agent_token is not the stored "
-            "one. Admins may remove it.",
-        )
-
-
-@dataclass(frozen=True)
-class AgentSpec:
-    """What is to be known about an agent.
-
-    `worker_id` is None for a scheduler. `token` is in the clear; "" removes the
-    stored one. What is None stays as it is, or as it is by default for a new
-    agent. `engine` is the engine's name.
-    """
-
-    name: str
-    url: str
-    role: Role
-    worker_id: int | None
-    engine: str
-    dialect: Dialect | None = None
-    token: str | None = field(default=None, repr=False)
-    labels: Mapping[str, str] | None = None
-    instance_id: str | None = None
-    boot_id: str | None = None
+__all__ = [
+    "MAX_CANDIDATES",
+    "MAX_WORKER_ID",
+    "AgentNotFound",
+    "AgentOfAnotherEngine",
+    "AgentSpec",
+    "EngineNotFound",
+    "IssuedEnrolmentToken",
+    "NameTaken",
+    "NoDefaultAgent",
+    "NotItsOwn",
+    "Registration",
+    "agents_of_engine_with",
+    "agents_with",
+    "change_agent",
+    "create_enrolment_token",
+    "default_agent",
+    "default_agent_of",
+    "enrol",
+    "find_agent",
+    "find_agent_of",
+    "find_enrolment_token",
+    "find_parting_token",
+    "leave",
+    "register_agent",
+    "remove_agent",
+    "remove_engine",
+    "revoke_enrolment_token",
+    "save_engine",
+    "validate_spec",
+]
 
 
 @dataclass(frozen=True)
@@ -135,84 +80,6 @@ class Registration:
 
     agent: Agent
     created: bool
-
-
-@dataclass(frozen=True)
-class IssuedEnrolmentToken:
-    """A token just made. `plaintext` exists nowhere else and is shown once."""
-
-    token: EnrolmentToken
-    plaintext: str
-
-    def __repr__(self) -> str:
-        return f"IssuedEnrolmentToken(token={self.token!r})"
-
-
-def find_agent(name: str) -> Agent:
-    """The agent of that name, in one query; what a call does not need loads when
-    asked for. Raises AgentNotFound."""
-    found = read_rows(_CALLABLE, "FROM fleet_agent agent WHERE name = %s", [name])
-    if not found:
-        raise AgentNotFound(name)
-    agent: Agent = found[0][0]
-    return agent
-
-
-def find_agent_of(engine: str, name: str) -> Agent:
-    """The agent of that name, which must belong to that engine. Raises AgentNotFound
-    and AgentOfAnotherEngine."""
-    agent = find_agent(name)
-    if not Agent.objects.filter(name=name, engine__name=engine).exists():
-        raise AgentOfAnotherEngine(name, engine)
-    return agent
-
-
-def agents_with(component: Component) -> list[Agent]:
-    """Agents that have the component when all is well and have not left, by name; at
-    most MAX_CANDIDATES of them."""
-    return _with_component(component, "", [])
-
-
-def agents_of_engine_with(engine: str, component: Component) -> list[Agent]:
-    """As agents_with, of one engine. Raises EngineNotFound."""
-    agents = _with_component(
-        component,
-        "AND agent.engine_id = (SELECT id FROM fleet_engine WHERE name = %s)",
-        [engine],
-    )
-    if not agents and not Engine.objects.filter(name=engine).exists():
-        raise EngineNotFound(engine)
-    return agents
-
-
-def _with_component(component: Component, condition: str, values: list[str]) -> list[Agent]:
-    roles = [role.value for role in component.default_roles]
-    places = ", ".join(["%s"] * len(roles))
-    found = read_rows(
-        _CALLABLE,
-        f"FROM fleet_agent agent WHERE role IN ({places}) AND left_at IS NULL {condition} "
-        "ORDER BY name LIMIT %s",
-        [*roles, *values, MAX_CANDIDATES],
-    )
-    return [agent for (agent,) in found]
-
-
-def default_agent_of(engine: str, component: Component) -> Agent:
-    """The only agent of that engine that has the component. Raises EngineNotFound and
-    NoDefaultAgent."""
-    return _the_only(agents_of_engine_with(engine, component), component)
-
-
-def default_agent(component: Component) -> Agent:
-    """The only agent that has the component, in one query. Raises
-    NoDefaultAgent, with the candidates' names, if it is not exactly one."""
-    return _the_only(agents_with(component), component)
-
-
-def _the_only(agents: list[Agent], component: Component) -> Agent:
-    if len(agents) != 1:
-        raise NoDefaultAgent(component, [agent.name for agent in agents])
-    return agents[0]
 
 
 def register_agent(
@@ -246,23 +113,6 @@ def change_agent(
             **changes,
         }
         return _upsert(validate_spec(AgentSpec(**spec)), None, actor, request_id, "")
-
-
-def find_enrolment_token(plaintext: str) -> EnrolmentToken:
-    """The token that agents may enrol with. Raises Unauthorized."""
-    token = EnrolmentToken.objects.filter(digest=digest_of(plaintext)).first()
-    if token is None or not token.is_usable:
-        raise Unauthorized("The enrolment token is unknown, revoked or expired; ask an admin.")
-    return token
-
-
-def find_parting_token(plaintext: str) -> EnrolmentToken:
-    """The token that agents may take their leave with: it may have expired since they
-    enrolled. Raises Unauthorized."""
-    token = EnrolmentToken.objects.filter(digest=digest_of(plaintext), revoked_at=None).first()
-    if token is None:
-        raise Unauthorized("The enrolment token is unknown or revoked; ask an admin.")
-    return token
 
 
 def enrol(
@@ -342,42 +192,6 @@ def _record_departure(
     )
 
 
-def validate_spec(spec: AgentSpec) -> AgentSpec:
-    """The spec with its URL in normal form. Raises django's ValidationError with
-    a dictionary of fields."""
-    errors: dict[str, list[str]] = {}
-    url = spec.url
-    try:
-        url = normalise_url(spec.url)
-    except ValidationError as error:
-        errors["url"] = error.messages
-    checks: tuple[tuple[str, Callable[[Any], None], object], ...] = (
-        ("name", validate_name, spec.name),
-        ("engine", validate_name, spec.engine),
-        ("labels", validate_labels, spec.labels or {}),
-    )
-    for name, check, value in checks:
-        try:
-            check(value)
-        except ValidationError as error:
-            errors[name] = error.messages
-    if spec.role is Role.WORKER and spec.worker_id is None:
-        errors["worker_id"] = ["A worker has a worker id, 0 for the first."]
-    if spec.role is Role.SCHEDULER and spec.worker_id is not None:
-        errors["worker_id"] = ["A scheduler has no worker id; leave it out."]
-    if spec.worker_id is not None and not 0 <= spec.worker_id <= MAX_WORKER_ID:
-        errors["worker_id"] = [f"A worker id is 0 to {MAX_WORKER_ID}."]
-    if spec.token and not _is_header_value(spec.token):
-        errors["token"] = ["A token has visible ASCII characters only."]
-    if errors:
-        raise ValidationError(errors)
-    return AgentSpec(**{**vars(spec), "url": url})
-
-
-def _is_header_value(token: str) -> bool:
-    return token.isascii() and token.isprintable() and " " not in token
-
-
 def _upsert(
     spec: AgentSpec, token: EnrolmentToken | None, actor: Actor, request_id: str, reason: str
 ) -> Registration:
@@ -438,7 +252,7 @@ def _shows_its_token(agent: Agent, shown: str, token: EnrolmentToken) -> bool:
 def _engine_named(name: str, actor: Actor, request_id: str) -> Engine:
     engine, created = Engine.objects.get_or_create(name=name)
     if created:
-        _record_engine(engine, {}, actor, request_id)
+        record_engine(engine, {}, actor, request_id)
     return engine
 
 
@@ -497,97 +311,3 @@ def remove_agent(agent: Agent, *, actor: Actor, request_id: str, reason: str = "
             request={"before": before},
             outcome="succeeded",
         )
-
-
-def save_engine(
-    engine: Engine,
-    *,
-    name: str,
-    labels: Mapping[str, str],
-    actor: Actor,
-    request_id: str,
-) -> Engine:
-    """Create the engine or change its name and labels. Raises django's
-    ValidationError and IntegrityError."""
-    validate_name(name)
-    validate_labels(labels)
-    before = {} if engine.pk is None else _describe_engine(engine)
-    with transaction.atomic():
-        engine.name = name
-        engine.labels = dict(labels)
-        engine.save()
-        if before != _describe_engine(engine):
-            _record_engine(engine, before, actor, request_id)
-    return engine
-
-
-def _describe_engine(engine: Engine) -> dict[str, object]:
-    return {"name": engine.name, "labels": engine.labels}
-
-
-def _record_engine(
-    engine: Engine, before: dict[str, object], actor: Actor, request_id: str
-) -> None:
-    audit.record(
-        action="engine.update" if before else "engine.create",
-        actor=actor,
-        request_id=request_id,
-        request={"before": before, "after": _describe_engine(engine)},
-        outcome="succeeded",
-    )
-
-
-def remove_engine(engine: Engine, *, actor: Actor, request_id: str) -> None:
-    """Forget an engine without agents. Raises ContractError 409 if it has some."""
-    before = _describe_engine(engine)
-    with transaction.atomic():
-        if engine.agents.exists():
-            raise ContractError(
-                409, "Engine in use", f"The engine '{engine.name}' has agents; remove them first."
-            )
-        engine.delete()
-        audit.record(
-            action="engine.remove",
-            actor=actor,
-            request_id=request_id,
-            request={"before": before},
-            outcome="succeeded",
-        )
-
-
-def create_enrolment_token(
-    *, name: str, expires_at: datetime | None, actor: Actor, request_id: str
-) -> IssuedEnrolmentToken:
-    """Make a token with which agents register themselves."""
-    secret = make_secret(ENROLMENT_TOKEN_PREFIX)
-    with transaction.atomic():
-        token = EnrolmentToken.objects.create(
-            name=name, prefix=secret.prefix, digest=secret.digest, expires_at=expires_at
-        )
-        audit.record(
-            action="enrolment_token.create",
-            actor=actor,
-            request_id=request_id,
-            request={
-                "id": token.pk,
-                "name": name,
-                "prefix": token.prefix,
-                "expires_at": expires_at.isoformat() if expires_at else None,
-            },
-            outcome="succeeded",
-        )
-    return IssuedEnrolmentToken(token, secret.plaintext)
-
-
-def revoke_enrolment_token(token: EnrolmentToken, *, actor: Actor, request_id: str) -> None:
-    """Make the token useless from now on; agents enrolled with it stay."""
-    usable: QuerySet[EnrolmentToken] = EnrolmentToken.objects.filter(pk=token.pk, revoked_at=None)
-    with transaction.atomic():
-        if usable.update(revoked_at=timezone.now()):
-            audit.record(
-                action="enrolment_token.revoke",
-                actor=actor,
-                request_id=request_id,
-                request={"id": token.pk, "name": token.name, "prefix": token.prefix},
-                outcome="succeeded",
-            )
