@@ -5,6 +5,7 @@ on record as pending. What it began is settled with the outcome.
 """
 
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,12 +83,12 @@ class _Nothing:
         """There is nothing to write."""
 
 
-class _OneByOne:
+class _OneByOne(ABC):
     """Begins for many what can only be begun for each."""
 
+    @abstractmethod
     def begin(self, agent: str, by: Authorship, deadline_at: datetime) -> Begun:
         """As Effect.begin()."""
-        raise NotImplementedError
 
     def begin_all(
         self, agents: Sequence[str], by: Authorship, deadline_at: datetime

@@ -130,11 +130,15 @@ def test_deregister__refused__says_so_and_asks_once(
     assert "secret" not in caplog.text
 
 
-def test_deregister__control_plane_gone__returns(make_worker) -> None:
+def test_deregister__control_plane_gone__says_so_and_returns(
+    make_worker, caplog: pytest.LogCaptureFixture
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     agent = make_worker(controlplane_url=f"http://127.0.0.1:{port}", **TOKENS)
     asyncio.run(asyncio.wait_for(deregister(agent), 30))
+    assert f"Control plane not told that {agent.name} ends" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_deregister__control_plane_never_answers__returns_in_time(make_worker) -> None:
