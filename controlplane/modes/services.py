@@ -174,6 +174,12 @@ def note_observed(
         apply(propose(agent, Wish(switch, value, source=source), by))
 
 
+def forget(agent: str, *, before: datetime) -> None:
+    """Desire nothing any more that was desired before that moment, of another agent of
+    that name. The history stays."""
+    DesiredMode.objects.filter(agent=agent, since__lt=before).delete()
+
+
 def is_latest(change: ModeChange) -> bool:
     """Whether no later change of the same switch was asked for."""
     later = ModeChange.objects.filter(

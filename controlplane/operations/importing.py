@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+from django.conf import settings
 from django.db import transaction
 
 from controlplane.audit import services as audit
@@ -32,15 +33,21 @@ def import_unknown(
     if endpoint.action != CONF_UPDATE:
         return
     names = [agent.name for agent in agents]
-    known = set(
-        ConfigRevision.objects.filter(
-            agent__in=names, state=RevisionState.ACTIVE, complete=True
-        ).values_list("agent", flat=True)
+    active = ConfigRevision.objects.filter(
+        agent__in=names, state=RevisionState.ACTIVE, complete=True
     )
-    unknown = [agent for agent in agents if agent.name not in known]
+    known = dict(active.values_list("agent", "created_at"))
+    unknown = [
+        agent
+        for agent in agents
+        # One of that name that was registered before is another agent.
+        if agent.name not in known or known[agent.name] < agent.registered_at
+    ]
     if not unknown:
         return
-    results = read_configurations(unknown, request_id=request_id, timeout=timeout)
+    results = read_configurations(
+        unknown, request_id=request_id, timeout=min(timeout, settings.KVPLANE_POLL_TIMEOUT)
+    )
     for agent, observed in zip(unknown, results, strict=True):
         if isinstance(observed, AgentFailure):
             logger.warning("configuration of %s not imported: %s", agent.name, observed.message)

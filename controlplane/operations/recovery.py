@@ -11,12 +11,12 @@ from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor
 from controlplane.audit.models import Stage
 from controlplane.fleet.models import Agent
-from controlplane.forwarding import AgentFailure
 from controlplane.operations.effects import Begun, find_begun
 from controlplane.operations.lease import LEASE, is_abandoned, this_process, until
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.outcomes import state_of_fleet, summary
 from controlplane.operations.truth import find_out
+from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
 _QUESTIONS_AT_ONCE = 32
@@ -69,7 +69,7 @@ def settle_rows(operation: Operation, rows: Sequence[OperationTarget], *, timeou
 
 def resolve(row: OperationTarget, actor: Actor, *, timeout: float) -> State:
     """Ask again about an outcome that is unknown, and keep what is learnt; the state as
-    it is then. Raises AgentFailure."""
+    it is then. Raises ContractError."""
     operation = row.operation
     begun = find_begun(operation.pk, row.agent)
     agent = Agent.objects.get(name=row.agent)
@@ -130,6 +130,6 @@ def _outcome(
         return begun, State.UNKNOWN, _GONE
     try:
         state, document = find_out(begun, agent, request_id=operation.request_id, timeout=timeout)
-    except AgentFailure as failure:
-        return begun, State.UNKNOWN, failure.body()
+    except ContractError as error:
+        return begun, State.UNKNOWN, error.body()
     return begun, state, document

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 
 from django.db import DatabaseError, connections
 from django.utils import timezone
@@ -42,7 +42,7 @@ class Runner:
                 return
             future = self._threads.submit(self._run, operation.pk)
             self._running[operation.pk] = future
-        future.add_done_callback(lambda _: self._forget(operation.pk))
+        future.add_done_callback(partial(self._forget, operation.pk))
 
     def wait_for(self, operation_id: uuid.UUID, seconds: float) -> Operation:
         """The operation when it is finished, or as it is after so many seconds. Raises
@@ -66,9 +66,11 @@ class Runner:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._callers.shutdown(wait=True)
 
-    def _forget(self, operation_id: uuid.UUID) -> None:
+    def _forget(self, operation_id: uuid.UUID, run: Future[None]) -> None:
         with self._lock:
             self._running.pop(operation_id, None)
+        if not run.cancelled() and (error := run.exception()) is not None:
+            logger.error("operation %s broke down", operation_id, exc_info=error)
 
     def _run(self, operation_id: uuid.UUID) -> None:
         try:

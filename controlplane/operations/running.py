@@ -8,8 +8,9 @@ as they come in, together with the targets that are begun next, in one transacti
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event
 
@@ -24,7 +25,7 @@ from controlplane.audit.models import Stage
 from controlplane.fleet.models import Agent
 from controlplane.operations import recovery
 from controlplane.operations.effects import Begun, effect_of, find_begun, settle_all
-from controlplane.operations.errors import NotBegun
+from controlplane.operations.errors import CallBrokeDown, NotBegun
 from controlplane.operations.importing import import_unknown
 from controlplane.operations.lease import GRACE, LEASE, this_process, until
 from controlplane.operations.models import Operation, OperationTarget, State
@@ -131,7 +132,8 @@ class Run:
             under_way -= {row.pk for row, _ in finished}
             for row in begun:
                 under_way.add(row.pk)
-                self._threads.submit(self._call_one, row, answered)
+                call = self._threads.submit(self._call_one, row, answered)
+                call.add_done_callback(partial(self._note_breakdown, row, answered))
             if not under_way and not waiting:
                 break
             finished = self._wait(answered) if under_way else []
@@ -158,6 +160,19 @@ class Run:
         sample_after(endpoint, [outcome], request_id=request_id, timeout=timeout)
         answered.put((row, outcome))
         connections.close_all()
+
+    def _note_breakdown(
+        self,
+        row: OperationTarget,
+        answered: "SimpleQueue[tuple[OperationTarget, Outcome]]",
+        call: "Future[None]",
+    ) -> None:
+        """A call that broke down has an outcome too, or it would be waited for."""
+        if (error := call.exception()) is None:
+            return
+        logger.error("the call of agent %s broke down", row.agent, exc_info=error)
+        agent = self._agents[row.agent]
+        answered.put((row, outcome_of(agent, CallBrokeDown(row.agent))))
 
     def _wait(
         self, answered: "SimpleQueue[tuple[OperationTarget, Outcome]]"

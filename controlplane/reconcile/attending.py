@@ -16,7 +16,6 @@ from controlplane.configuration.models import ConfigRevision, RevisionState, Sou
 from controlplane.configuration.reading import read_configuration
 from controlplane.configuration.services import Observed
 from controlplane.fleet.models import Agent
-from controlplane.forwarding import AgentFailure
 from controlplane.modes import services as modes
 from controlplane.modes.models import Mode, ModeSource
 from controlplane.modes.services import Switch
@@ -76,8 +75,8 @@ def attend(sighting: Sighting) -> None:
         _take_up_modes(sighting, request_id)
         found = _compare_configuration(sighting, request_id)
         mode_drifts = _compare_modes(sighting)
-    except AgentFailure as failure:
-        logger.info("agent %s: %s", agent.name, failure.message)
+    except ContractError as error:
+        logger.warning("agent %s is left for the next round: %s", agent.name, error.message)
         return
     if found is None and watch.verified_hash != sighting.conf_hash:
         # A change is on its way; there is nothing to compare with yet.
@@ -129,7 +128,12 @@ def _take_up_modes(sighting: Sighting, request_id: str) -> None:
     watch = sighting.watch
     agent = watch.agent.name
     observed = sighting.modes()
-    desired = modes.desired_of([agent])[agent]
+    desired = {
+        switch: row
+        for switch, row in modes.desired_of([agent])[agent].items()
+        # The others were wished of another agent that had this name.
+        if row.since >= watch.agent.registered_at
+    }
     unset = unset_modes(desired, observed)
     if watch.modes_known:
         unset = {
@@ -139,6 +143,7 @@ def _take_up_modes(sighting: Sighting, request_id: str) -> None:
         return
     with transaction.atomic():
         by = Authorship(CONTROLLER, "as it was found", request_id, None)
+        modes.forget(agent, before=watch.agent.registered_at)
         modes.note_observed(agent, unset, ModeSource.IMPORT, by)
         watch.modes_known = True
         watch.save(update_fields=["modes_known"])
@@ -148,6 +153,9 @@ def _compare_configuration(sighting: Sighting, request_id: str) -> _Found | None
     """None: it is as it should be, or nobody can tell now."""
     watch, agent = sighting.watch, sighting.watch.agent
     active = configuration.find_active(agent.name)
+    if active is not None and active.created_at < agent.registered_at:
+        # It was made for another agent that had this name.
+        active = None
     if (
         active is not None
         and active.complete

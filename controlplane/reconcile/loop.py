@@ -44,12 +44,12 @@ class ControlLoop:
 
     def run(self, stopping: threading.Event) -> None:
         """Go round until `stopping` is set. A round that fails, because the database is
-        away, is logged and tried again."""
+        away for example, is logged, and the next one comes all the same."""
         while not stopping.is_set():
             started = time.monotonic()
             try:
                 self.go_round()
-            except DatabaseError:
+            except Exception:
                 logger.exception("a round of the control loop failed")
                 close_old_connections()
             left = settings.KVPLANE_POLL_SECONDS - (time.monotonic() - started)
@@ -82,8 +82,11 @@ class ControlLoop:
 
     def _care_for(self, sightings: Iterable[Sighting]) -> None:
         """Attend to each in a thread: one that hangs must not hold up the others."""
-        for care in [self._carers.submit(_attend_alone, entry) for entry in sightings]:
-            care.result()
+        cares = [(entry, self._carers.submit(_attend_alone, entry)) for entry in sightings]
+        for sighting, care in cares:
+            if (error := care.exception()) is not None:
+                name = sighting.watch.agent.name
+                logger.error("agent %s could not be attended to", name, exc_info=error)
 
     def _prune_at_times(self) -> None:
         """Forget old snapshots, in a thread: there may be many at first."""
@@ -119,8 +122,6 @@ def _prune() -> None:
 def _attend_alone(sighting: Sighting) -> None:
     try:
         attend(sighting)
-    except DatabaseError:
-        logger.exception("agent %s could not be attended to", sighting.watch.agent.name)
     finally:
         # The thread may rest for long, and tests drop their database.
         connections.close_all()

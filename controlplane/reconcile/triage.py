@@ -17,11 +17,12 @@ def needing_care(sightings: Sequence[Sighting]) -> list[Sighting]:
     answered = [sighting for sighting in sightings if sighting.answered]
     names = [sighting.watch.agent.name for sighting in answered]
     desired = modes.desired_of(names)
+    registered = {sighting.watch.agent.name: sighting.watch.agent for sighting in answered}
     active = {
-        agent: (number, complete)
-        for agent, number, complete in ConfigRevision.objects.filter(
+        agent: (number, complete and created_at >= registered[agent].registered_at)
+        for agent, number, complete, created_at in ConfigRevision.objects.filter(
             agent__in=names, state=RevisionState.ACTIVE
-        ).values_list("agent", "number", "complete")
+        ).values_list("agent", "number", "complete", "created_at")
     }
     unknown = set(
         ConfigRevision.objects.filter(agent__in=names, state=RevisionState.UNKNOWN).values_list(

@@ -425,6 +425,21 @@ def test_agent_removed_before_its_turn__is_a_failure_of_its_own(operator_api, fl
     assert target.state in (State.FAILED, State.SUCCEEDED)
 
 
+def test_call__breaks_down__is_an_unknown_outcome_and_the_others_go_on(operator_api, fleet, caplog):
+    simulated = five(fleet)
+
+    def break_down(method, path):
+        raise RuntimeError("a bug")
+
+    simulated[2].before = break_down
+
+    operation = done(operator_api)
+
+    assert states(operation)["worker-2"] == "unknown"
+    assert list(states(operation).values()).count("succeeded") == 4
+    assert "broke down" in caplog.text
+
+
 def test_process_ends__in_the_middle__another_goes_on_and_every_outcome_is_true(
     operator_api, fleet, monkeypatch, loop_once
 ):

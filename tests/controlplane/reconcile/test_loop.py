@@ -461,3 +461,44 @@ def test_abandoned_operation__of_a_dead_process__gets_a_true_outcome(
     assert DesiredMode.objects.get(mode="freeze").value is True
     assert ("freeze.enable", "controller", "succeeded") in story()
     assert simulated.freeze is True
+
+
+def test_registered_anew__agent_of_that_name_before__nothing_of_it_is_put_on_this_one(
+    loop, fleet, operator_api, make_agent
+):
+    agent, simulated = fleet()
+    rounds(loop, 2)
+    post_conf(operator_api, min_retrieve_tokens=512)
+    put(operator_api, "/freeze/enable")
+    rounds(loop, 2)
+    agent.delete()
+    simulated.restart()
+    make_agent("worker-0", url=agent.url)
+
+    rounds(loop, 3)
+
+    assert simulated.conf["min_retrieve_tokens"] == 0
+    assert simulated.freeze is False
+    active = ConfigRevision.objects.get(state="active")
+    assert (active.number, active.source) == (3, "import")
+    assert DesiredMode.objects.get(mode="freeze").value is False
+
+
+def test_round__one_agent_meets_a_bug__the_others_are_cared_for(loop, fleet, monkeypatch, caplog):
+    from controlplane.reconcile import attending
+
+    fleet("worker-0")
+    _, other = fleet("worker-1")
+    original = attending._take_up_modes
+
+    def broken(sighting, request_id):
+        if sighting.watch.agent.name == "worker-0":
+            raise KeyError("a bug")
+        original(sighting, request_id)
+
+    monkeypatch.setattr(attending, "_take_up_modes", broken)
+    rounds(loop, 2)
+
+    assert DesiredMode.objects.filter(agent="worker-1").exists()
+    assert other.asked["GET /agent/status"] == 2
+    assert "worker-0 could not be attended to" in caplog.text
