@@ -67,6 +67,13 @@ def _commits_of_a_change(stack: Stack) -> Callable[[], None]:
     from controlplane.audit.actors import Actor, ActorKind
     from controlplane.audit.models import Stage
     from controlplane.audit.services import record
+    from controlplane.modes.models import (
+        DesiredMode,
+        Mode,
+        ModeChange,
+        ModeChangeState,
+        ModeSource,
+    )
     from controlplane.operations.models import Operation, OperationTarget, State
 
     actor = Actor(ActorKind.TOKEN, "bench/test", "token:1", "127.0.0.1")
@@ -83,6 +90,18 @@ def _commits_of_a_change(stack: Stack) -> Callable[[], None]:
             **more,  # type: ignore[arg-type]
         )
 
+    first = ModeChange.objects.create(
+        agent="benchmark",
+        mode=Mode.FREEZE,
+        to_value=True,
+        state=ModeChangeState.APPLIED,
+        source=ModeSource.IMPORT,
+        created_at=timezone.now(),
+    )
+    DesiredMode.objects.create(
+        agent="benchmark", mode=Mode.FREEZE, value=True, since=timezone.now(), change=first
+    )
+
     def commits() -> None:
         operation = Operation(
             action="freeze.enable",
@@ -96,11 +115,32 @@ def _commits_of_a_change(stack: Stack) -> Callable[[], None]:
             created_at=timezone.now(),
         )
         target = OperationTarget(operation=operation, agent=AGENT, state=State.RUNNING)
+        change = ModeChange(
+            agent="benchmark",
+            mode=Mode.FREEZE,
+            to_value=True,
+            state=ModeChangeState.PENDING,
+            source=ModeSource.CHANGE,
+            operation_id=operation.pk,
+            request_id="benchmark",
+            actor_kind=actor.kind,
+            actor_name=actor.name,
+            actor_ref=actor.ref,
+            created_at=timezone.now(),
+        )
         with transaction.atomic():
+            DesiredMode.objects.filter(agent="benchmark", mode=Mode.FREEZE, backend="").first()
+            change.save(force_insert=True)
             operation.save(force_insert=True)
             target.save(force_insert=True)
             entry(operation, Stage.REQUESTED, request={"method": "PUT", "agents": [AGENT]})
         with transaction.atomic():
+            ModeChange.objects.filter(pk=change.pk).update(
+                state=ModeChangeState.APPLIED, settled_at=timezone.now()
+            )
+            DesiredMode.objects.filter(agent="benchmark").update(
+                value=True, since=timezone.now(), change=change
+            )
             Operation.objects.filter(pk=operation.pk).update(
                 state=State.SUCCEEDED, finished_at=timezone.now()
             )
