@@ -37,7 +37,7 @@ from controlplane.fleet.finding import (
     find_agent,
     find_agent_of,
 )
-from controlplane.fleet.models import Agent, Engine, EnrolmentToken
+from controlplane.fleet.models import Agent, Engine, EnrolmentToken, Health
 from controlplane.fleet.spec import MAX_WORKER_ID, AgentSpec, validate_spec
 from engine.contract import Role
 
@@ -168,8 +168,9 @@ def leave(
             raise AgentNotFound(name)
         is_its_own = _shows_its_token(agent, agent_token, token)
         if is_its_own and agent.boot_id == boot_id and agent.left_at is None:
-            agent.left_at = timezone.now()
-            agent.save(update_fields=["left_at"])
+            agent.left_at = agent.health_since = timezone.now()
+            agent.health = Health.OFFLINE
+            agent.save(update_fields=["left_at", "health", "health_since"])
             _record_departure(agent, actor, request_id, "succeeded", None)
     if not is_its_own:
         error = NotItsOwn(name)

@@ -2,7 +2,9 @@
 
 import re
 import uuid
+from threading import BoundedSemaphore
 
+from django.conf import settings
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import mixins
 from rest_framework.decorators import action
@@ -25,9 +27,14 @@ from engine.contract import ContractError
 
 _MAX_WAIT_S = 60.0
 _KEY = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+# A request that waits holds a thread that others need.
+_waiting = BoundedSemaphore(max(1, settings.KVPLANE_HTTP_THREADS // 2))
 _KEY_HEADER = "Idempotency-Key"
 _WAIT = OpenApiParameter(
-    "wait", float, description="Seconds to wait for the end, at most 60; 200 if it came."
+    "wait",
+    float,
+    description="Seconds to wait for the end, at most 60; 200 if it came. Not when half of the "
+    "server's threads wait already.",
 )
 _ERROR = {"$ref": "#/components/schemas/Error"}
 _FINISHED = OpenApiResponse(OperationSerializer, "Finished.")
@@ -131,7 +138,13 @@ class OperationViewSet(
 def _start(request: Request, operation: Operation, seconds: float) -> Response:
     runner = shared_runner()
     runner.start(operation)
-    operation = runner.wait_for(operation.pk, seconds)
+    if _waiting.acquire(blocking=False):
+        try:
+            operation = runner.wait_for(operation.pk, seconds)
+        finally:
+            _waiting.release()
+    else:
+        operation = runner.wait_for(operation.pk, 0)
     return Response(
         OperationSerializer(operation).data,
         status=200 if State(operation.state).is_final else 202,

@@ -69,6 +69,7 @@ def test_leave__own_agent__has_left_and_stays_registered(client, secret: str) ->
     assert answer.status_code == 200
     assert answer.json()["left_at"] is not None
     assert Agent.objects.get().left_at is not None
+    assert answer.json()["health"] == "offline"
     assert outcomes() == ["succeeded"]
 
 

@@ -489,3 +489,19 @@ def loop_once():
     from controlplane.reconcile.loop import finish_abandoned
 
     return finish_abandoned
+
+
+def test_wait__half_of_the_threads_wait_already__answers_at_once(operator_api, fleet, monkeypatch):
+    from controlplane.operations import views
+
+    (simulated, *_) = five(fleet)
+    go_on = threading.Event()
+    simulated.before = lambda method, path: go_on.wait(10)
+    monkeypatch.setattr(views, "_waiting", threading.BoundedSemaphore(1))
+    views._waiting.acquire()
+
+    answer = start(operator_api, wait="10")
+
+    assert answer.status_code == 202
+    go_on.set()
+    wait_until(lambda: Operation.objects.get().state == State.SUCCEEDED)
