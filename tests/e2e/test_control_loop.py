@@ -1,6 +1,7 @@
 """The control loop over real processes: agents that are killed, and a control plane
 that is."""
 
+import json
 import os
 import signal
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from tests.support.controlplane import prepare, register, serve_command
 from tests.support.processes import clean_environment, free_ports, manage, running
+from tests.support.redis_server import running_redis
 
 pytestmark = pytest.mark.slow
 POLL_SECONDS = 2.0
@@ -206,3 +209,106 @@ for number, url in enumerate({urls!r}):
         actor=actor, request_id="setup",
     )
 """
+
+
+def simulated(tmp_path: Path, count: int, port: int) -> list[str]:
+    """The command that serves so many simulated agents."""
+    return [
+        *(sys.executable, "-m", "tests.support.simulated_fleet"),
+        *("--port", str(port), "--count", str(count)),
+    ]
+
+
+def test_controllers__one_of_two_is_killed__the_other_goes_on_within_a_lease(
+    tmp_path: Path,
+) -> None:
+    count, lease = 12, 3.0
+    port = free_ports(count)
+    urls = [f"http://127.0.0.1:{port + number}" for number in range(count)]
+    environment = clean_environment(
+        KVPLANE_DATA_DIR=str(tmp_path / "data"),
+        KVPLANE_POLL_SECONDS="0.5",
+        KVPLANE_CONTROLLER_LEASE_SECONDS=str(lease),
+    )
+    prepare(environment, "loop", "operator")
+    manage(environment, "shell", "-c", _REGISTER.format(urls=urls))
+    controller = [sys.executable, "manage.py", "runcontroller"]
+    with ExitStack() as stack:
+        fleet = simulated(tmp_path, count, port)
+        health = [f"{urls[-1]}/health"]
+        stack.enter_context(running(fleet, clean_environment(), tmp_path / "fleet.log", health))
+        killed, other = (
+            stack.enter_context(
+                running(controller, environment, tmp_path / f"controller-{number}.log", [])
+            )
+            for number in range(2)
+        )
+
+        def shares() -> dict[str, int]:
+            found = manage(environment, "shell", "-c", _SHARES)
+            return dict(json.loads(found.strip().splitlines()[-1]))
+
+        def polls() -> list[int]:
+            states = (httpx.get(f"{url}/simulated/state").json()["asked"] for url in urls)
+            return [asked.get("GET /agent/status", 0) for asked in states]
+
+        def is_shared() -> bool:
+            return sorted(shares().values()) == [count // 2] * 2
+
+        eventually(is_shared, 40, "they do not share")
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+        before = polls()
+        took = eventually(
+            lambda: all(now > then + 1 for now, then in zip(polls(), before, strict=True)),
+            lease + 10,
+            "some agents are not polled any more",
+        )
+        assert took <= lease + 3
+        assert other.poll() is None
+        assert list(shares().values()) == [count]
+
+
+_SHARES = """
+import json
+from django.db.models import Count
+from django.utils import timezone
+from controlplane.reconcile.models import Watch
+held = Watch.objects.filter(held_until__gt=timezone.now()).exclude(holder="")
+print(json.dumps(list(held.values_list("holder").annotate(count=Count("pk")))))
+"""
+
+
+def test_events__of_a_controller_in_another_process__come_over_redis(tmp_path: Path) -> None:
+    with running_redis(tmp_path) as server, ExitStack() as stack:
+        port = free_ports(2)
+        url = f"http://127.0.0.1:{port + 1}"
+        environment = clean_environment(
+            KVPLANE_DATA_DIR=str(tmp_path / "data"),
+            KVPLANE_POLL_SECONDS="0.5",
+            # Nothing is found by looking: the hint has to come.
+            KVPLANE_EVENTS_PATROL_SECONDS="600",
+            REDIS_URL=f"redis://{server.address}",
+        )
+        token = prepare(environment, "loop", "operator")
+        manage(environment, "shell", "-c", _REGISTER.format(urls=[url]))
+        stack.enter_context(controlplane(tmp_path, environment, port, token))
+        with connect(
+            f"ws://127.0.0.1:{port}/ws/events/?kind=agent.online",
+            additional_headers={"Authorization": f"Bearer {token}"},
+            proxy=None,
+        ) as socket:
+            assert json.loads(socket.recv(timeout=10))["kind"] == "hello"
+            for command, name, health in (
+                (simulated(tmp_path, 1, port + 1), "fleet", [f"{url}/health"]),
+                ([sys.executable, "manage.py", "runcontroller"], "controller", []),
+            ):
+                log = tmp_path / f"{name}.log"
+                stack.enter_context(running(command, environment, log, health))
+            event = json.loads(socket.recv(timeout=30))
+
+    assert (event["kind"], event["agent"], event["actor"]) == (
+        "agent.online",
+        "agent-000",
+        "controller",
+    )
