@@ -233,7 +233,9 @@ def _note_right(watch: Watch, sighting: Sighting, found: _Found | None, request_
     """It is as it should be."""
     was, repairs = watch.drift, watch.attempts
     watch.drift, watch.drift_since = {}, None
-    _forget_failures(watch)
+    if watch.next_attempt_at is None or watch.next_attempt_at <= timezone.now():
+        # It lasted. Else somebody may be undoing each repair, and patience has an end.
+        _forget_failures(watch)
     if found is not None:
         watch.verified_hash = sighting.conf_hash
         watch.verified_revision = found.revision.number

@@ -44,7 +44,7 @@ def needing_care(sightings: Sequence[Sighting]) -> list[Sighting]:
 
 def _has_other_configuration(sighting: Sighting, active: tuple[int, bool] | None) -> bool:
     watch = sighting.watch
-    if active is None or not active[1] or watch.drift:
+    if active is None or not active[1] or watch.drift or watch.attempts:
         return True
     return (
         (bool(sighting.boot_id) and sighting.boot_id != watch.boot_id)

@@ -502,3 +502,22 @@ def test_round__one_agent_meets_a_bug__the_others_are_cared_for(loop, fleet, mon
     assert DesiredMode.objects.filter(agent="worker-1").exists()
     assert other.asked["GET /agent/status"] == 2
     assert "worker-0 could not be attended to" in caplog.text
+
+
+def test_repair__somebody_undoes_each_one__backs_off_and_gives_up(
+    loop, fleet, settings, operator_api
+):
+    settings.KVPLANE_POLL_SECONDS = 0.02
+    settings.KVPLANE_REPAIR_ATTEMPTS = 3
+    _, simulated = fleet()
+    rounds(loop, 2)
+    deadline = time.monotonic() + 30
+    while Watch.objects.get().gave_up_at is None:
+        assert time.monotonic() < deadline
+        # It is right when the loop looks, and wrong soon after.
+        rounds(loop)
+        simulated.freeze = True
+        rounds(loop)
+
+    assert Operation.objects.filter(action="freeze.disable").count() == 3
+    assert story()[-1][0] == "drift.give_up"
