@@ -228,8 +228,8 @@ class RestoreMode(_OneByOne):
 
 
 @dataclass(frozen=True)
-class ExpireMode(_OneByOne):
-    """Ends a change whose time is up."""
+class ReplaceMode(_OneByOne):
+    """A new value in the place of what `change_id` made the desired one."""
 
     wish: Wish
     change_id: int
@@ -241,9 +241,8 @@ class ExpireMode(_OneByOne):
 
 
 def effect_of(endpoint: Endpoint, values: Values, document: object, wishes: Wishes) -> Effect:
-    """The effect of a call, with its parameters as read and its body. Raises
-    ContractError (400) for wishes that do not go with the call."""
-    check_wishes(endpoint, wishes)
+    """The effect of a call, with its parameters as read and its body, and wishes that
+    go with it."""
     if endpoint.action == CONF_UPDATE:
         changes = cast(Values, document) if isinstance(document, dict) else {}
         return ChangeConfiguration(changes, expected=wishes.expected_revision)

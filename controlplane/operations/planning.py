@@ -145,12 +145,13 @@ def plan_operation(plan: Plan, *, key: str, actor: Actor, request_id: str) -> Pl
 
 def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operation:
     """Put an operation on record that calls the agents again for which it failed.
-    Raises NothingToRetry and NotRecorded."""
+    Raises NothingToRetry, NotRecorded, and ContractError (400) if its time is over."""
     failed = list(operation.targets.filter(state__in=_REPEATED).values_list("agent", flat=True))
     known = list(Agent.objects.filter(name__in=failed).order_by("name"))
     if not State(operation.state).is_final or not known:
         raise NothingToRetry(operation)
     call = call_of(operation)
+    check_wishes(call.endpoint, wishes_of(operation))
     retry = Operation(
         selector={"agents": [agent.name for agent in known]},
         strategy=operation.strategy,

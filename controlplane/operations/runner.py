@@ -9,12 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import cache, partial
 
-from django.db import DatabaseError, connections
-from django.utils import timezone
+from django.db import DatabaseError, connections, transaction
 
+from controlplane.operations import recovery
 from controlplane.operations.errors import OperationNotFound
 from controlplane.operations.lease import LEASE, is_abandoned, this_process, until
 from controlplane.operations.models import Operation, State
+from controlplane.operations.planning import actor_of
 from controlplane.operations.running import NotOurs, Run, Stopping
 from engine.contract import ContractError
 
@@ -126,7 +127,9 @@ def _states(operation_id: uuid.UUID) -> Iterator[Operation]:
 
 
 def _fail(operation: Operation, error: ContractError) -> None:
-    operation.targets.filter(state=State.PENDING).update(
-        state=State.FAILED, status=error.status, error=error.body()
-    )
-    Operation.objects.filter(pk=operation.pk).update(state=State.FAILED, finished_at=timezone.now())
+    with transaction.atomic():
+        for before, after in ((State.PENDING, State.FAILED), (State.RUNNING, State.UNKNOWN)):
+            operation.targets.filter(state=before).update(
+                state=after, status=error.status, error=error.body()
+            )
+        recovery.close(operation, actor_of(operation))

@@ -254,14 +254,14 @@ class Run:
             duration_ms=row.duration_ms,
         )
 
-    def _renew(self) -> None:
-        """Raises NotOurs."""
+    def _renew(self, patience: timedelta = LEASE) -> None:
+        """Keep the operation for so long. Raises NotOurs."""
         held = Operation.objects.filter(
             pk=self.operation.pk,
             lease_owner=self._holder,
             state__in=(State.PENDING, State.RUNNING),
         )
-        if not held.update(lease_until=until(LEASE), state=State.RUNNING):
+        if not held.update(lease_until=until(patience), state=State.RUNNING):
             raise NotOurs
 
     def _pause(self, seconds: float) -> None:
@@ -287,11 +287,12 @@ class Run:
         for row in reversed(self._rows):
             if row.state not in (State.SUCCEEDED, State.PARTIALLY_FAILED) or row.undone:
                 continue
-            with transaction.atomic():
-                self._renew()
             agent = self._agents.get(row.agent)
             if agent is None:
                 continue
+            with transaction.atomic():
+                # Looking, and calling, each as long as an agent may take.
+                self._renew(LEASE + timedelta(seconds=4 * self.operation.timeout_s))
             begun = find_begun(self.operation.pk, row.agent)
             try:
                 row.undone = undo(

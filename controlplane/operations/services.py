@@ -32,7 +32,7 @@ from controlplane.configuration.errors import ChangeInProgress
 from controlplane.fleet.models import Agent
 from controlplane.forwarding import AgentAnswer, AgentFailure
 from controlplane.operations.calls import Call, check_reason, read_call
-from controlplane.operations.effects import Begun, Effect, Wishes, effect_of
+from controlplane.operations.effects import Begun, Effect, Wishes, check_wishes, effect_of
 from controlplane.operations.errors import CallBrokeDown, NotRecorded, OutcomeNotRecorded
 from controlplane.operations.ids import new_operation_id
 from controlplane.operations.importing import import_unknown
@@ -106,7 +106,9 @@ def perform(
     targets.
     """
     call = read_call(endpoint, query, body)
-    effect = effect_of(endpoint, call.values, call.document, wishes or Wishes())
+    wishes = wishes or Wishes()
+    check_wishes(endpoint, wishes)
+    effect = effect_of(endpoint, call.values, call.document, wishes)
     return carry_out(
         call,
         effect,

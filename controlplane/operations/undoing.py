@@ -9,7 +9,7 @@ from controlplane.operations.effects import (
     Begun,
     BegunModeChange,
     BegunRevision,
-    ChangeMode,
+    ReplaceMode,
     call_for,
 )
 from controlplane.operations.models import Operation, State
@@ -60,7 +60,8 @@ def _turn_back(
     operation_id, query = call_for(switch, value=value)
     performed = carry_out(
         read_call(endpoint(operation_id), query, None),
-        ChangeMode(Wish(switch, value, source=ModeSource.ROLLBACK)),
+        # Only if nobody wished anything else since.
+        ReplaceMode(Wish(switch, value, source=ModeSource.ROLLBACK), change.pk),
         [agent],
         actor=actor,
         reason=_reason(operation),

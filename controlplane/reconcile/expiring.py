@@ -8,7 +8,7 @@ from controlplane.fleet.models import Agent
 from controlplane.modes.models import DesiredMode, Mode, ModeSource
 from controlplane.modes.services import Switch, Wish
 from controlplane.operations.calls import read_call
-from controlplane.operations.effects import ExpireMode, Superseded, call_for
+from controlplane.operations.effects import ReplaceMode, Superseded, call_for
 from controlplane.operations.importing import CONTROLLER
 from controlplane.operations.services import carry_out
 from engine.contract import endpoint
@@ -40,7 +40,7 @@ def _revert(agent: Agent, desired: DesiredMode, value: bool, request_id: str) ->
     try:
         carry_out(
             read_call(endpoint(operation_id), query, None),
-            ExpireMode(wish, desired.change_id),
+            ReplaceMode(wish, desired.change_id),
             [agent],
             actor=CONTROLLER,
             reason="its time is up",

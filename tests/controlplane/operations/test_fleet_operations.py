@@ -505,3 +505,60 @@ def test_wait__half_of_the_threads_wait_already__answers_at_once(operator_api, f
     assert answer.status_code == 202
     go_on.set()
     wait_until(lambda: Operation.objects.get().state == State.SUCCEEDED)
+
+
+def test_rollback__somebody_wished_otherwise_meanwhile__that_wish_stays(operator_api, fleet):
+    simulated = five(fleet)
+    identifier = start(
+        operator_api,
+        wait="0",
+        strategy={"wave_size": 2, "pause_s": 0.5, "on_failure": "rollback"},
+    ).json()["id"]
+    wait_until(lambda: simulated[0].freeze and simulated[1].freeze)
+    simulated[2].before = refuse
+    wait_until(lambda: DesiredMode.objects.filter(agent="worker-0", value=True).exists())
+    operator_api.put("/agents/worker-0/freeze/enable", headers={"x-kvplane-reason": "mine"})
+
+    wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
+    undone = dict(Operation.objects.get(pk=identifier).targets.values_list("agent", "undone"))
+    assert (undone["worker-0"], undone["worker-1"]) == (False, True)
+    assert simulated[0].freeze is True
+    assert simulated[1].freeze is False
+    assert DesiredMode.objects.get(agent="worker-0").change.reason == "mine"
+
+
+def test_retry__its_time_is_over__400_and_nothing_is_recorded(operator_api, fleet):
+    simulated = five(fleet)
+    simulated[0].before = refuse
+    first = done(operator_api, expires_in_s=1)
+    wait_until(lambda: timezone.now().isoformat() > first["options"]["expires_at"])
+
+    answer = operator_api.post(f"{URL}{first['id']}/retry?wait=10")
+
+    assert answer.status_code == 400
+    assert "expires_at" in answer.json()["message"]
+    assert Operation.objects.count() == 1
+
+
+def test_operation__secrets_cannot_be_read_any_more__fails_and_says_why(
+    operator_api, fleet, agents, settings, monkeypatch
+):
+    fleet()
+    runner = Runner()
+    runner.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("controlplane.operations.views.shared_runner", lambda: runner)
+        identifier = start(
+            operator_api, wait="0", action="conf.update", body={"api_key": "hush"}
+        ).json()["id"]
+    settings.SECRET_KEY = "another key, as after a loss of the first"
+
+    fresh = Runner()
+    fresh.start(Operation.objects.get(pk=identifier))
+    operation = fresh.wait_for(Operation.objects.get().pk, 10)
+    fresh.close()
+
+    assert operation.state == State.FAILED
+    assert operation.targets.get().error["error"] == "Secrets unreadable"
+    assert AuditEntry.objects.filter(operation_id=identifier, stage="completed").count() == 1
+    assert agents.requests == []
