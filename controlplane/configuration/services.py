@@ -1,7 +1,7 @@
 """Making and settling revisions. Each function runs in the caller's transaction."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -106,7 +106,7 @@ def propose(agent: str, proposal: Proposal, by: Authorship) -> ConfigRevision:
     ChangeInProgress while another one is pending: what came of that decides what
     this one builds on.
     """
-    _lock(agent)
+    lock([agent])
     _give_up_waiting(agent)
     pending = ConfigRevision.objects.filter(agent=agent, state=RevisionState.PENDING).first()
     if pending is not None:
@@ -146,7 +146,7 @@ def accept(revision: ConfigRevision, updated: Values, refused: Mapping[str, str]
     """The agent took `updated`, as it now reads them, and refused the rest: the
     revision becomes the active one, with what did apply. One that was given up
     meanwhile, and overtaken by another, does not."""
-    _lock(revision.agent)
+    lock([revision.agent])
     current = ConfigRevision.objects.filter(pk=revision.pk, state__in=_OPEN).first()
     if current is None:
         return
@@ -188,7 +188,7 @@ def import_observed(
     Secrets that the control plane knows stay known: the agent shows `***` for them.
     Raises ChangeInProgress.
     """
-    _lock(agent)
+    lock([agent])
     remember_schema(agent, observed.keys)
     known: dict[str, object] = {}
     if (active := find_active(agent)) is not None:
@@ -292,7 +292,10 @@ def _last_number(agent: str) -> int:
     return found["last"] or 0
 
 
-def _lock(agent: str) -> None:
-    """Let one transaction at a time make revisions of an agent. On SQLite every
-    transaction that writes has that already."""
-    Agent.objects.select_for_update().filter(name=agent).values_list("pk").first()
+def lock(agents: Collection[str]) -> None:
+    """Let one transaction at a time make revisions of these agents. On SQLite every
+    transaction that writes has that already. Whoever locks several does it at once,
+    in the order of names, so that nobody waits in a circle."""
+    # Not the key: rows that refer to an agent may be written meanwhile.
+    rows = Agent.objects.select_for_update(no_key=True).order_by("name")
+    list(rows.filter(name__in=agents).values_list("pk"))

@@ -10,6 +10,7 @@ from django.utils import timezone
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor
 from controlplane.audit.models import Stage
+from controlplane.configuration import services as configuration
 from controlplane.fleet.models import Agent
 from controlplane.operations.effects import Begun, find_begun
 from controlplane.operations.lease import LEASE, is_abandoned, this_process, until
@@ -63,6 +64,7 @@ def settle_rows(operation: Operation, rows: Sequence[OperationTarget], *, timeou
     with ThreadPoolExecutor(min(len(rows), _QUESTIONS_AT_ONCE), "recovery") as threads:
         found = list(threads.map(lambda row: _ask(operation, row, timeout), rows))
     with transaction.atomic(durable=True):
+        configuration.lock([row.agent for row in rows])
         for row, (begun, state, document) in zip(rows, found, strict=True):
             settle(row, begun, state, document)
 

@@ -22,9 +22,10 @@ from controlplane import forwarding
 from controlplane.audit import services as audit
 from controlplane.audit.authorship import Authorship
 from controlplane.audit.models import Stage
+from controlplane.configuration import services as configuration
 from controlplane.fleet.models import Agent
 from controlplane.operations import recovery
-from controlplane.operations.effects import Begun, effect_of, find_begun, settle_all
+from controlplane.operations.effects import CONF_UPDATE, Begun, effect_of, find_begun, settle_all
 from controlplane.operations.errors import CallBrokeDown, NotBegun
 from controlplane.operations.importing import import_unknown
 from controlplane.operations.lease import GRACE, LEASE, this_process, until
@@ -196,6 +197,8 @@ class Run:
         """Write outcomes and beginnings; the targets that may be called now."""
         with transaction.atomic(durable=True):
             self._renew()
+            if self._call.action == CONF_UPDATE:
+                configuration.lock([row.agent for row in (*(row for row, _ in finished), *begin)])
             settle_all(
                 [
                     (self._begun.pop(row.pk), outcome.state, outcome.document)

@@ -65,7 +65,7 @@ def record_sample(
 def _lock(agent: Agent) -> None:
     # The agent's own row, because before the first snapshot there is none to lock.
     # SQLite locks the whole database when the transaction begins.
-    list(Agent.objects.select_for_update().filter(pk=agent.pk).values_list("pk"))
+    list(Agent.objects.select_for_update(no_key=True).filter(pk=agent.pk).values_list("pk"))
 
 
 def _run_after(latest: ChunkStatisticsSnapshot | None, snapshot: ChunkStatisticsSnapshot) -> int:
