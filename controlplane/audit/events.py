@@ -68,7 +68,8 @@ def events_after(
 ) -> QuerySet[AuditEntry]:
     """Events after one cursor and up to another, in order. `kinds` are actions, or
     begin one as `freeze.*` does; none means all, as does an empty agent."""
-    found = AuditEntry.objects.filter(id__gt=cursor, id__lte=until)
+    # What was asked and answered can be long, and is in no event.
+    found = AuditEntry.objects.filter(id__gt=cursor, id__lte=until).defer("request", "answer")
     found = found.exclude(stage=Stage.REQUESTED).exclude(outcome=_DENIED)
     if agent:
         found = found.filter(agent=agent)

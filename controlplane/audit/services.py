@@ -58,20 +58,25 @@ def record(
         status=status,
         duration_ms=duration_ms,
     )
-    _wait_for_turn()
-    insert_rows(entry)
+    _insert_in_turn(entry)
     if is_event(entry):
         transaction.on_commit(lambda: publish(entry), robust=True)
     return entry
 
 
-def _wait_for_turn() -> None:
+def _insert_in_turn(entry: AuditEntry) -> None:
     """Let entries be committed in the order of their ids: a reader that goes on from a
     cursor must not step over one that is committed later. SQLite has one writer."""
-    connection = connections[router.db_for_write(AuditEntry)]
-    if connection.vendor == "postgresql":
+    using = router.db_for_write(AuditEntry)
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        insert_rows(entry)
+        return
+    # A login is recorded outside of a transaction: the lock would end with its statement.
+    with transaction.atomic(using=using, savepoint=False):
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_TURN])
+        insert_rows(entry)
 
 
 def record_denial(

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from channels.security.websocket import OriginValidator
 from django.conf import settings
 from django.contrib.auth import get_user
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
 from controlplane.accounts.models import User, UserRole
@@ -23,6 +25,17 @@ class Refused(Exception):
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
         self.code = code
+
+
+class _SessionToRead(dict[str, Any]):
+    """A session as it is stored. A WebSocket cannot give the browser a new cookie, so
+    it neither renews nor ends the session."""
+
+    def cycle_key(self) -> None:
+        """After a change of SECRET_KEY the next page does this."""
+
+    def flush(self) -> None:
+        """Whoever sees it again finds it as invalid as it is."""
 
 
 def check(headers: Mapping[bytes, bytes]) -> None:
@@ -47,7 +60,8 @@ def _role_of_session(headers: Mapping[bytes, bytes]) -> UserRole:
     if not _is_own_page(headers.get(b"origin", b"").decode("latin-1")):
         raise Refused(FORBIDDEN, "Pages of other origins may not watch.")
     request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    stored = import_module(settings.SESSION_ENGINE).SessionStore(key).load()
+    request.session = cast(SessionBase, _SessionToRead(stored))
     user = get_user(request)
     if not isinstance(user, User) or not user.is_active:
         raise Refused(UNAUTHENTICATED, "The session has ended; log in again.")
@@ -59,7 +73,8 @@ def _session_key(cookies: str) -> str:
         found = SimpleCookie(cookies).get(settings.SESSION_COOKIE_NAME)
     except CookieError:
         return ""
-    return "" if found is None else found.value
+    # A quoted cookie can hold a NUL, which PostgreSQL refuses to look for.
+    return found.value if found is not None and found.value.isprintable() else ""
 
 
 def _is_own_page(origin: str) -> bool:

@@ -313,35 +313,6 @@ def test_perform__answer_that_no_json_column_holds__is_stored_made_fit(agents, m
 
 
 @pytest.mark.django_db
-def test_perform__event__goes_out_on_commit_and_not_before(
-    agents, make_agent, monkeypatch, django_capture_on_commit_callbacks
-):
-    published = []
-    monkeypatch.setattr(audit, "publish", published.append)
-    agent = make_agent()
-
-    with django_capture_on_commit_callbacks() as callbacks:
-        performed = run(agent)
-    assert published == []
-    for callback in callbacks:
-        callback()
-
-    (entry,) = published
-    assert entry.operation_id == performed.operation.pk
-    assert entry.outcome == "succeeded"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_perform__event_cannot_be_sent__call_succeeds(agents, make_agent, monkeypatch):
-    def broken(event):
-        raise OSError("no redis")
-
-    monkeypatch.setattr(audit, "publish", broken)
-
-    assert run(make_agent()).answer().status == 200
-
-
-@pytest.mark.django_db
 def test_perform__endpoint_that_reads__is_refused(agents, make_agent):
     with pytest.raises(ValueError, match="changes"):
         run(make_agent(), operation_id="get_conf")
