@@ -10,12 +10,9 @@ from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import csrf, defaults
 from rest_framework import exceptions
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView, set_rollback
+from rest_framework.views import set_rollback
 
-from controlplane.accounts.actors import request_actor, user_actor
-from controlplane.audit.services import record_denial
 from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
@@ -50,10 +47,6 @@ def exception_handler(error: Exception, context: dict[str, object]) -> Response 
     else:
         return None
     set_rollback()
-    if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        view = context.get("view")
-        if isinstance(view, APIView):
-            _record_denial(view.request, response.status_code)
     return response
 
 
@@ -94,16 +87,6 @@ def _first_message(detail: object, path: tuple[str, ...]) -> tuple[tuple[str, ..
     return path, str(detail)
 
 
-def _record_denial(request: Request | HttpRequest, status: int) -> None:
-    actor = request_actor(request) if isinstance(request, Request) else user_actor(request)
-    record_denial(
-        actor=actor,
-        request_id=str(getattr(request, "request_id", "")),
-        status=status,
-        request={"method": request.method or "", "path": request.path[:500]},
-    )
-
-
 def _body(status: HTTPStatus, message: str) -> JsonResponse:
     return JsonResponse(
         {"error": status.phrase.capitalize(), "message": message}, status=status.value
@@ -130,7 +113,6 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
-    _record_denial(request, HTTPStatus.FORBIDDEN)
     if _wants_html(request):
         return defaults.permission_denied(request, exception)
     return _body(HTTPStatus.FORBIDDEN, "Your role does not allow this.")
@@ -155,7 +137,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW."""
-    _record_denial(request, HTTPStatus.FORBIDDEN)
     if _wants_html(request):
         return csrf.csrf_failure(request, reason)
     return _body(HTTPStatus.FORBIDDEN, f"{reason} Send the X-CSRFToken header.")

@@ -10,27 +10,11 @@ from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
 from controlplane.accounts.permissions import ViewersReadOperatorsChange
+from controlplane.resources import ROUTES
 
 to_index = RedirectView.as_view(pattern_name="index")
 
-_RESOURCES = {
-    "agents": "agent-list",
-    "engines": "engine-list",
-    "operations": "operation-list",
-    "chunk-statistics": "chunkstatisticssnapshot-list",
-    "watches": "watch-list",
-    "controllers": "controller-list",
-    "config-revisions": "configrevision-list",
-    "modes": "desiredmode-list",
-    "mode-changes": "modechange-list",
-    "audit": "auditentry-list",
-    "users": "user-list",
-    "tokens": "apitoken-list",
-    "enrolment-tokens": "enrolmenttoken-list",
-    "docs": "docs",
-    "redoc": "redoc",
-    "schema": "schema",
-}
+_ROUTES = {**ROUTES, "docs": "docs", "redoc": "redoc", "schema": "schema"}
 
 
 class IndexView(ViewersReadOperatorsChange, APIView):
@@ -45,6 +29,4 @@ class IndexView(ViewersReadOperatorsChange, APIView):
     )
     def get(self, request: Request) -> Response:
         """URLs of the control plane's own resources, by name."""
-        return Response(
-            {name: reverse(route, request=request) for name, route in _RESOURCES.items()}
-        )
+        return Response({name: reverse(route, request=request) for name, route in _ROUTES.items()})

@@ -3,12 +3,16 @@
 `KVPLANE_DATA_DIR` holds whatever is not given: the database, the secret key.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from controlplane.audit.reads import BadReadPolicy, read_policies
 from controlplane.keyfile import read_or_create
+from controlplane.resources import OWN_RESOURCES
+from engine.contract import CATALOGUE
 from engine.contract.version import version
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -16,6 +20,14 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
 DATA_DIR = Path(env.str("KVPLANE_DATA_DIR", default=str(BASE_DIR / "var")))
+# Outside of the database, so that who can rewrite that cannot rewrite these.
+KVPLANE_AUDIT_KEYS_DIR = env.str("KVPLANE_AUDIT_KEYS_DIR", default=str(DATA_DIR / "audit" / "keys"))
+KVPLANE_AUDIT_HEADS_DIR = env.str(
+    "KVPLANE_AUDIT_HEADS_DIR", default=str(DATA_DIR / "audit" / "heads")
+)
+KVPLANE_AUDIT_ARCHIVE_DIR = env.str(
+    "KVPLANE_AUDIT_ARCHIVE_DIR", default=str(DATA_DIR / "audit" / "archive")
+)
 SECRET_KEY = env.str("KVPLANE_SECRET_KEY", default="") or read_or_create(DATA_DIR / "secret_key")
 # Old keys, for a change of key without registering every agent anew.
 SECRET_KEY_FALLBACKS = env.list("KVPLANE_SECRET_KEY_FALLBACKS", default=[])
@@ -51,6 +63,19 @@ KVPLANE_STATISTICS_SECONDS = env.float("KVPLANE_STATISTICS_SECONDS", default=60.
 KVPLANE_STATISTICS_RAW_DAYS = env.int("KVPLANE_STATISTICS_RAW_DAYS", default=7)
 KVPLANE_STATISTICS_BUCKET_SECONDS = env.int("KVPLANE_STATISTICS_BUCKET_SECONDS", default=3600)
 KVPLANE_STATISTICS_KEEP_DAYS = env.int("KVPLANE_STATISTICS_KEEP_DAYS", default=365)
+try:
+    KVPLANE_AUDIT_READS = read_policies(
+        env.dict("KVPLANE_AUDIT_READS", default={}),
+        frozenset(str(endpoint.group) for endpoint in CATALOGUE) | OWN_RESOURCES,
+    )
+except BadReadPolicy as _error:
+    raise ImproperlyConfigured(f"KVPLANE_AUDIT_READS: {_error}.") from None
+try:
+    KVPLANE_TRUSTED_PROXIES = [
+        ip_network(network) for network in env.list("KVPLANE_TRUSTED_PROXIES", default=[])
+    ]
+except ValueError as _error:
+    raise ImproperlyConfigured(f"KVPLANE_TRUSTED_PROXIES: {_error}.") from None
 for _name in (
     "KVPLANE_POLL_SECONDS",
     "KVPLANE_POLL_TIMEOUT",
@@ -103,6 +128,7 @@ INSTALLED_APPS = [
 # Forwarded reads pass through all of these: each has to earn its place.
 MIDDLEWARE = [
     "controlplane.middleware.RequestIdMiddleware",
+    "controlplane.recording.RecordingMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "controlplane.accounts.middleware.BrowserSessionMiddleware",

@@ -50,6 +50,26 @@ def _own_runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _tables_can_be_emptied_between_tests() -> Iterator[None]:
+    """The database refuses to delete audit entries, from tests too."""
+    from django.db import transaction
+    from django.db.backends.base.operations import BaseDatabaseOperations
+
+    from controlplane.audit import guards
+
+    def flush(operations: BaseDatabaseOperations, statements: list[str]) -> None:
+        connection = operations.connection
+        with transaction.atomic(using=connection.alias, savepoint=connection.in_atomic_block):
+            with guards.lifted(connection), connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseOperations, "execute_sql_flush", flush)
+        yield
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Test on a database file, as in production: an SQLite database in memory

@@ -125,6 +125,7 @@ def create_token(
         token.save(force_insert=True)
         audit.record(
             action="api_token.create",
+            target=f"api_token:{token.pk}",
             actor=actor,
             request_id=request_id,
             request={
@@ -150,6 +151,7 @@ def revoke_token(token: ApiToken, *, actor: Actor, request_id: str) -> None:
             return
         audit.record(
             action="api_token.revoke",
+            target=f"api_token:{token.pk}",
             actor=actor,
             request_id=request_id,
             request={"id": token.pk, "name": token.name, "prefix": token.prefix},
@@ -182,15 +184,11 @@ def create_user(
             raise NameTaken(user.username) from None
         audit.record(
             action="user.create",
+            target=f"user:{user.username}",
             actor=actor,
             request_id=request_id,
-            request={
-                "id": user.pk,
-                "username": user.username,
-                "email": user.email,
-                "role": role.value,
-                "is_active": is_active,
-            },
+            request={"id": user.pk, "username": user.username},
+            after={"email": user.email, "role": role.value, "is_active": is_active},
             outcome="succeeded",
         )
     return user
@@ -222,15 +220,16 @@ def update_user(
         user.save()
         audit.record(
             action="user.update",
+            target=f"user:{user.username}",
             actor=actor,
             request_id=request_id,
             request={
                 "id": user.pk,
                 "username": user.username,
-                "before": before,
-                "after": {name: changes[name] for name in before},
                 "password": "changed" if "password" in changes else "",
             },
+            before=before,
+            after={name: changes[name] for name in before},
             outcome="succeeded",
         )
     return user
@@ -242,14 +241,18 @@ def delete_user(user: User, *, actor: Actor, request_id: str) -> None:
     with transaction.atomic():
         if _lock_admins() == [user.pk]:
             raise LastAdmin
+        before = {"role": user.access_role.value, "is_active": user.is_active}
+        number = user.pk
+        user.delete()
         audit.record(
             action="user.delete",
+            target=f"user:{user.username}",
             actor=actor,
             request_id=request_id,
-            request={"id": user.pk, "username": user.username, "role": user.access_role.value},
+            request={"id": number, "username": user.username},
+            before=before,
             outcome="succeeded",
         )
-        user.delete()
 
 
 def is_last_admin(user: User) -> bool:

@@ -23,6 +23,7 @@ def record_login(request: HttpRequest, user: User, **_: object) -> None:
         action="user.login",
         actor=user_actor(request),
         request_id=_request_id(request),
+        target=f"user:{user.get_username()}",
         request={"username": user.get_username()},
         outcome="succeeded",
     )
@@ -38,6 +39,7 @@ def record_logout(request: HttpRequest, user: User | None, **_: object) -> None:
             action="user.logout",
             actor=user_actor(request),
             request_id=_request_id(request),
+            target=f"user:{user.get_username()}",
             request={"username": user.get_username()},
             outcome="succeeded",
         )

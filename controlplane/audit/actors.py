@@ -20,10 +20,14 @@ class Actor:
     """A snapshot of a caller, readable after the caller is deleted.
 
     `name` is for people, `ref` ("user:3", "token:9") finds the row if it still
-    exists, `source_address` is the IP address the call came from or "".
+    exists, `source_address` is the IP address the call came from or "". What the
+    caller says and nobody checked: `user_agent`, and `on_behalf_of`, for whom a
+    program acts.
     """
 
     kind: ActorKind
     name: str
     ref: str
     source_address: str = ""
+    user_agent: str = ""
+    on_behalf_of: str = ""

@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 
 from controlplane.audit.actors import Actor
-from controlplane.audit.models import MAX_REASON
+from controlplane.audit.limits import MAX_REASON
 from controlplane.audit.redaction import redact_text
 
 

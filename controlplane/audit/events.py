@@ -37,7 +37,7 @@ def bind_loop(loop: asyncio.AbstractEventLoop) -> None:
 def is_event(entry: AuditEntry) -> bool:
     """Whether the entry says that something happened: not what was only asked for, nor
     what was denied."""
-    return entry.stage != Stage.REQUESTED and entry.outcome != _DENIED
+    return bool(entry.stage != Stage.REQUESTED and entry.outcome != _DENIED)
 
 
 def event_of(entry: AuditEntry) -> dict[str, object]:
@@ -68,8 +68,9 @@ def events_after(
 ) -> QuerySet[AuditEntry]:
     """Events after one cursor and up to another, in order. `kinds` are actions, or
     begin one as `freeze.*` does; none means all, as does an empty agent."""
-    # What was asked and answered can be long, and is in no event.
-    found = AuditEntry.objects.filter(id__gt=cursor, id__lte=until).defer("request", "answer")
+    # The document can be long, and what an event tells is in columns.
+    found = AuditEntry.objects.filter(id__gt=cursor, id__lte=until)
+    found = found.defer("document", "previous", "mac", "key_id")
     found = found.exclude(stage=Stage.REQUESTED).exclude(outcome=_DENIED)
     if agent:
         found = found.filter(agent=agent)

@@ -1,12 +1,45 @@
 """Audit entries as JSON."""
 
+from typing import Any
+from urllib.parse import urlencode
+
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.reverse import reverse
 
 from controlplane.audit.models import AuditEntry
 
+_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
+_OBJECT_OR_NULL: dict[str, Any] = {"type": ["object", "null"], "additionalProperties": True}
+_FOUND_BY = {"request": "request_id", "operation": "operation", "agent": "agent"}
+
+
+@extend_schema_field(_OBJECT)
+class _ObjectField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field(_OBJECT_OR_NULL)
+class _ObjectOrNullField(serializers.JSONField):
+    pass
+
 
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
-    """One entry, as it was written."""
+    """One entry, as it was written, with its place in the chain."""
+
+    operation_id = serializers.UUIDField(read_only=True, allow_null=True)
+    on_behalf_of = serializers.CharField(read_only=True)
+    source_address = serializers.CharField(read_only=True)
+    user_agent = serializers.CharField(read_only=True)
+    request = _ObjectField(read_only=True)
+    answer = serializers.JSONField(read_only=True, allow_null=True)
+    before = _ObjectOrNullField(read_only=True)
+    after = _ObjectOrNullField(read_only=True)
+    diff = _ObjectOrNullField(read_only=True)
+    duration_ms = serializers.FloatField(read_only=True, allow_null=True)
+    links = serializers.SerializerMethodField(
+        help_text="Everything in the same request, in the same operation, about the same agent."
+    )
 
     class Meta:
         model = AuditEntry
@@ -20,13 +53,39 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
             "actor_kind",
             "actor_name",
             "actor_ref",
+            "on_behalf_of",
             "source_address",
+            "user_agent",
+            "target",
             "agent",
+            "engine",
             "reason",
             "request",
             "answer",
+            "before",
+            "after",
+            "diff",
             "outcome",
             "status",
             "duration_ms",
+            "key_id",
+            "previous",
+            "mac",
+            "links",
         ]
         read_only_fields = fields
+
+    @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+    def get_links(self, entry: AuditEntry) -> dict[str, str]:
+        """URLs of what goes with the entry, by name."""
+        base = reverse("auditentry-list", request=self.context.get("request"))
+        values = {
+            "request": entry.request_id,
+            "operation": "" if entry.operation_id is None else str(entry.operation_id),
+            "agent": entry.agent,
+        }
+        return {
+            name: f"{base}?{urlencode({_FOUND_BY[name]: value})}"
+            for name, value in values.items()
+            if value
+        }

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from controlplane.audit.models import MAX_REASON
+from controlplane.audit.limits import MAX_REASON
 from controlplane.configuration.models import ConfigRevision
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Collection, Mapping
 from typing import cast
 
+from controlplane.audit.difference import Diff, difference, same
 from controlplane.audit.redaction import REDACTED, redact_named
 
+__all__ = ["Diff", "Values", "difference", "hidden_part", "same", "show", "shows_secret"]
+
 Values = Mapping[str, object]
-Diff = dict[str, dict[str, object]]
-_ABSENT = "absent"
 
 
 def show(values: Values, secret_keys: Collection[str]) -> dict[str, object]:
@@ -22,31 +23,6 @@ def show(values: Values, secret_keys: Collection[str]) -> dict[str, object]:
 def hidden_part(values: Values, shown: Values) -> dict[str, object]:
     """The values that `shown` does not tell."""
     return {key: value for key, value in values.items() if shown[key] != value}
-
-
-def difference(before: Values, after: Values) -> Diff:
-    """Key by key what changes from `before` to `after`: `from` and `to`, or `absent`
-    naming the side that does not have the key."""
-    diff: Diff = {}
-    for key in [*before, *(key for key in after if key not in before)]:
-        if key not in before:
-            diff[key] = {_ABSENT: "from", "to": after[key]}
-        elif key not in after:
-            diff[key] = {"from": before[key], _ABSENT: "to"}
-        elif not same(before[key], after[key]):
-            diff[key] = {"from": before[key], "to": after[key]}
-    return diff
-
-
-def same(one: object, other: object) -> bool:
-    """Whether two JSON values are equal; unlike Python, JSON tells 1 from true."""
-    if isinstance(one, bool) != isinstance(other, bool):
-        return False
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return one == other
 
 
 def shows_secret(value: object) -> bool:

@@ -42,7 +42,10 @@ def record_engine(engine: Engine, before: dict[str, object], actor: Actor, reque
         action="engine.update" if before else "engine.create",
         actor=actor,
         request_id=request_id,
-        request={"before": before, "after": _describe_engine(engine)},
+        target=f"engine:{engine.name}",
+        engine=engine.name,
+        before=before or None,
+        after=_describe_engine(engine),
         outcome="succeeded",
     )
 
@@ -60,6 +63,8 @@ def remove_engine(engine: Engine, *, actor: Actor, request_id: str) -> None:
             action="engine.remove",
             actor=actor,
             request_id=request_id,
-            request={"before": before},
+            target=f"engine:{engine.name}",
+            engine=engine.name,
+            before=before,
             outcome="succeeded",
         )

@@ -53,6 +53,7 @@ def create_enrolment_token(
         )
         audit.record(
             action="enrolment_token.create",
+            target=f"enrolment_token:{token.pk}",
             actor=actor,
             request_id=request_id,
             request={
@@ -73,6 +74,7 @@ def revoke_enrolment_token(token: EnrolmentToken, *, actor: Actor, request_id: s
         if usable.update(revoked_at=timezone.now()):
             audit.record(
                 action="enrolment_token.revoke",
+                target=f"enrolment_token:{token.pk}",
                 actor=actor,
                 request_id=request_id,
                 request={"id": token.pk, "name": token.name, "prefix": token.prefix},

@@ -1,5 +1,7 @@
 """Finding agents: by name, or the only one that has what a call needs."""
 
+from collections.abc import Sequence
+
 from controlplane.fleet.errors import (
     AgentNotFound,
     AgentOfAnotherEngine,
@@ -18,17 +20,18 @@ _CALLABLE = (
         "agent",
         ("id", "name", "engine", "role", "worker_id", "url", "dialect", "encrypted_token"),
     ),
+    Columns(Engine, "engine", ("id", "name")),
 )
+_FROM = "FROM fleet_agent agent JOIN fleet_engine engine ON engine.id = agent.engine_id"
 
 
 def find_agent(name: str) -> Agent:
     """The agent of that name, in one query; what a call does not need loads when
     asked for. Raises AgentNotFound."""
-    found = read_rows(_CALLABLE, "FROM fleet_agent agent WHERE name = %s", [name])
+    found = _read(f"{_FROM} WHERE agent.name = %s", [name])
     if not found:
         raise AgentNotFound(name)
-    agent: Agent = found[0][0]
-    return agent
+    return found[0]
 
 
 def find_agent_of(engine: str, name: str) -> Agent:
@@ -61,13 +64,19 @@ def agents_of_engine_with(engine: str, component: Component) -> list[Agent]:
 def _with_component(component: Component, condition: str, values: list[str]) -> list[Agent]:
     roles = [role.value for role in component.default_roles]
     places = ", ".join(["%s"] * len(roles))
-    found = read_rows(
-        _CALLABLE,
-        f"FROM fleet_agent agent WHERE role IN ({places}) AND left_at IS NULL {condition} "
-        "ORDER BY name LIMIT %s",
+    return _read(
+        f"{_FROM} WHERE agent.role IN ({places}) AND agent.left_at IS NULL {condition} "
+        "ORDER BY agent.name LIMIT %s",
         [*roles, *values, MAX_CANDIDATES],
     )
-    return [agent for (agent,) in found]
+
+
+def _read(tail: str, values: Sequence[object]) -> list[Agent]:
+    agents: list[Agent] = []
+    for agent, engine in read_rows(_CALLABLE, tail, values):
+        agent.engine = engine
+        agents.append(agent)
+    return agents
 
 
 def default_agent_of(engine: str, component: Component) -> Agent:

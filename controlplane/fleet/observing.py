@@ -70,7 +70,10 @@ def record_health(health: Mapping[Agent, Health], by: Actor, request_id: str) ->
             actor=by,
             request_id=request_id,
             agent=agent.name,
-            request={"from": before[agent], "to": now.value, "boot_id": agent.boot_id},
+            engine=agent.engine.name,
+            request={"boot_id": agent.boot_id},
+            before={"health": before[agent]},
+            after={"health": now.value},
             outcome="observed",
         )
 

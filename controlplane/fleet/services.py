@@ -3,7 +3,7 @@ and taking their leave. The rest is in modules of its own."""
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -116,7 +116,7 @@ def change_agent(
 
 
 def enrol(
-    token: EnrolmentToken, spec: AgentSpec, *, source_address: str, request_id: str
+    token: EnrolmentToken, spec: AgentSpec, *, caller: Actor, request_id: str
 ) -> Registration:
     """Register an agent that showed an enrolment token.
 
@@ -127,7 +127,7 @@ def enrol(
     Raises django's ValidationError, and NameTaken, which goes on record.
     """
     spec = validate_spec(spec)
-    actor = Actor(ActorKind.AGENT, spec.name, f"enrolment_token:{token.pk}", source_address)
+    actor = _as_agent(caller, spec.name, token)
     try:
         return _upsert(spec, token, actor, request_id, "")
     except NameTaken as error:
@@ -136,7 +136,8 @@ def enrol(
             actor=actor,
             request_id=request_id,
             agent=spec.name,
-            request={"url": spec.url, "engine": spec.engine},
+            engine=spec.engine,
+            request={"url": spec.url},
             outcome="denied",
             status=error.status,
         )
@@ -149,7 +150,7 @@ def leave(
     name: str,
     agent_token: str,
     boot_id: str,
-    source_address: str,
+    caller: Actor,
     request_id: str,
 ) -> Agent:
     """Note that the agent's process ends. The agent stays registered, with its
@@ -160,7 +161,7 @@ def leave(
     shows the stored agent token, or, for an agent without one, the enrolment token
     that it came with.
     """
-    actor = Actor(ActorKind.AGENT, name, f"enrolment_token:{token.pk}", source_address)
+    actor = _as_agent(caller, name, token)
     with transaction.atomic():
         locked = Agent.objects.select_for_update(of=("self",)).select_related("engine")
         agent = locked.filter(name=name).first()
@@ -179,6 +180,11 @@ def leave(
     return agent
 
 
+def _as_agent(caller: Actor, name: str, token: EnrolmentToken) -> Actor:
+    """Whoever calls, as the agent that it says it is."""
+    return replace(caller, kind=ActorKind.AGENT, name=name, ref=f"enrolment_token:{token.pk}")
+
+
 def _record_departure(
     agent: Agent, actor: Actor, request_id: str, outcome: str, status: int | None
 ) -> None:
@@ -187,7 +193,8 @@ def _record_departure(
         actor=actor,
         request_id=request_id,
         agent=agent.name,
-        request={"boot_id": agent.boot_id, "engine": agent.engine.name},
+        engine=agent.engine.name,
+        request={"boot_id": agent.boot_id},
         outcome=outcome,
         status=status,
     )
@@ -229,7 +236,10 @@ def _write(
             request_id=request_id,
             agent=agent.name,
             reason=reason,
-            request={"before": before, "after": after, "token_changed": token_changed},
+            engine=spec.engine,
+            request={"token_changed": token_changed},
+            before=before or None,
+            after=after,
             outcome="succeeded",
         )
     return Registration(agent, created)
@@ -309,6 +319,7 @@ def remove_agent(agent: Agent, *, actor: Actor, request_id: str, reason: str = "
             request_id=request_id,
             agent=agent.name,
             reason=reason,
-            request={"before": before},
+            engine=agent.engine.name,
+            before=before,
             outcome="succeeded",
         )

@@ -13,17 +13,17 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
-from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from controlplane.accounts.actors import request_actor, source_address
+from controlplane.accounts.actors import request_actor
 from controlplane.accounts.models import UserRole
 from controlplane.accounts.permissions import AdminsOnly, ViewersReadAdminsChange
 from controlplane.fleet import serializers, services
 from controlplane.fleet.filters import AgentFilter, EngineFilter, EnrolmentTokenFilter
 from controlplane.fleet.models import Agent, Dialect, Engine, EnrolmentToken
 from controlplane.fleet.observing import record_observation
+from controlplane.fleet.throttling import EnrolThrottle
 from controlplane.fleet.validation import NAME_PATTERN
 from controlplane.forwarding.probe import probe
 from controlplane.middleware import request_id_of
@@ -264,7 +264,7 @@ class EnrolView(APIView):
     # An enrolment token opens this door and no other, and no other key opens it.
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    throttle_classes = (ScopedRateThrottle,)
+    throttle_classes = (EnrolThrottle,)
     throttle_scope = "enrol"
 
     @extend_schema(
@@ -300,7 +300,7 @@ class EnrolView(APIView):
                 instance_id=data["instance_id"],
                 boot_id=data["boot_id"],
             ),
-            source_address=source_address(request),
+            caller=request_actor(request),
             request_id=request_id_of(request),
         )
         return Response(
@@ -314,7 +314,7 @@ class DepartureView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    throttle_classes = (ScopedRateThrottle,)
+    throttle_classes = (EnrolThrottle,)
     throttle_scope = "enrol"
 
     @extend_schema(
@@ -344,7 +344,7 @@ class DepartureView(APIView):
             name=data["name"],
             agent_token=data["agent_token"] or "",
             boot_id=data["boot_id"],
-            source_address=source_address(request),
+            caller=request_actor(request),
             request_id=request_id_of(request),
         )
         return Response(serializers.AgentDetailSerializer(agent).data)

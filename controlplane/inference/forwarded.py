@@ -15,6 +15,7 @@ from rest_framework.viewsets import ViewSet
 from controlplane.accounts.actors import request_actor
 from controlplane.accounts.models import UserRole
 from controlplane.accounts.permissions import RolePermission
+from controlplane.audit import trail
 from controlplane.configuration.models import RevisionState
 from controlplane.forwarding.answers import AgentAnswer
 from controlplane.forwarding.client import send
@@ -83,6 +84,11 @@ class ForwardedViewSet(ViewSet):
         values = contract.read_parameters(endpoint, query)
         body = _read_body(request, endpoint)
         agent = choose_agent(request, agent_name, endpoint.component)
+        followed = trail.current()
+        if followed is not None:
+            followed.agent, followed.engine = agent.name, agent.engine.name
+            followed.action = endpoint.action or ""
+            followed.reads = "" if endpoint.changes(values) else str(endpoint.group)
         passed_on = urlencode(
             {name: given for name, given in query.items() if name not in _NOT_PASSED_ON},
             doseq=True,

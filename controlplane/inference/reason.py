@@ -2,7 +2,7 @@
 
 from rest_framework.request import Request
 
-from controlplane.audit.models import MAX_REASON
+from controlplane.audit.limits import MAX_REASON
 from engine.contract import ContractError
 
 REASON_HEADER = "X-KVPlane-Reason"

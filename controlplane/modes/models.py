@@ -5,7 +5,7 @@ from typing import ClassVar
 from django.db import models
 
 from controlplane.audit.actors import ActorKind
-from controlplane.audit.models import MAX_ACTOR_NAME, MAX_REASON
+from controlplane.audit.limits import MAX_ACTOR_NAME, MAX_REASON
 
 
 class Mode(models.TextChoices):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from controlplane.audit.models import MAX_REASON
+from controlplane.audit.limits import MAX_REASON
 from controlplane.audit.redaction import redact, redact_named
 from engine.contract import ContractError, Endpoint, Values, parse_query, read_parameters
 

@@ -34,6 +34,7 @@ def cancel(operation: Operation, *, actor: Actor, request_id: str) -> Operation:
                 actor=actor,
                 request_id=request_id,
                 operation_id=operation.pk,
+                target=f"operation:{operation.pk}",
                 request={"action": operation.action},
                 outcome="succeeded",
             )

@@ -15,10 +15,11 @@ from urllib.parse import urlencode
 from django.utils import timezone
 
 from controlplane.audit.authorship import Authorship
+from controlplane.audit.difference import side
 from controlplane.configuration import services as configuration
-from controlplane.configuration.models import ConfigRevision, Source
+from controlplane.configuration.models import ConfigRevision, RevisionState, Source
 from controlplane.modes import services as modes
-from controlplane.modes.models import Mode, ModeChange
+from controlplane.modes.models import Mode, ModeChange, ModeChangeState
 from controlplane.modes.services import Switch, Wish
 from controlplane.operations.models import State
 from engine.contract import ContractError, Endpoint, Group, Values
@@ -41,6 +42,19 @@ class Begun(Protocol):
         """Write what came of it, in the transaction of the outcome. `document` is the
         agent's answer, None if there was none."""
         ...
+
+    def changed(self) -> "DesiredChange | None":
+        """What is desired otherwise now that it is settled; None for what has no
+        desired state, or changed none."""
+        ...
+
+
+@dataclass(frozen=True)
+class DesiredChange:
+    """Desired state before and after, as far as it differs; without secrets."""
+
+    before: dict[str, object]
+    after: dict[str, object]
 
 
 class Effect(Protocol):
@@ -81,6 +95,10 @@ class Wishes:
 class _Nothing:
     def settle(self, state: State, document: object) -> None:
         """There is nothing to write."""
+
+    def changed(self) -> DesiredChange | None:
+        """Nothing is desired."""
+        return None
 
 
 class _OneByOne(ABC):
@@ -134,6 +152,12 @@ class BegunRevision:
         else:
             configuration.lose_sight(self.revision)
 
+    def changed(self) -> DesiredChange | None:
+        """The keys that another value is desired for."""
+        if self.revision.state != RevisionState.ACTIVE:
+            return None
+        return DesiredChange(side(self.revision.diff, "from"), side(self.revision.diff, "to"))
+
 
 @dataclass(frozen=True)
 class ChangeConfiguration(_OneByOne):
@@ -166,6 +190,15 @@ class BegunModeChange:
             modes.refuse(self.change)
         else:
             modes.lose_sight(self.change)
+
+    def changed(self) -> DesiredChange | None:
+        """The switch, as it was meant before and is meant now."""
+        change = self.change
+        if change.state != ModeChangeState.APPLIED:
+            return None
+        name = f"{change.mode} {change.backend}".strip()
+        before: dict[str, object] = {} if change.from_value is None else {name: change.from_value}
+        return DesiredChange(before, {name: change.to_value})
 
 
 def settle_all(settled: Sequence[tuple[Begun, State, object]]) -> None:

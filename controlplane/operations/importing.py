@@ -9,6 +9,7 @@ from django.db import transaction
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.authorship import Authorship
+from controlplane.audit.difference import side
 from controlplane.configuration import services as configuration
 from controlplane.configuration.errors import ChangeInProgress
 from controlplane.configuration.models import ConfigRevision, RevisionState, Source
@@ -69,8 +70,11 @@ def import_configuration(
                 actor=CONTROLLER,
                 request_id=request_id,
                 agent=agent.name,
+                engine=agent.engine.name,
                 reason=reason,
-                request={"revision": revision.number, "diff": revision.diff},
+                request={"revision": revision.number},
+                before=side(revision.diff, "from"),
+                after=side(revision.diff, "to"),
                 outcome="succeeded",
             )
     except ChangeInProgress:

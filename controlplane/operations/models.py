@@ -5,7 +5,12 @@ from typing import ClassVar
 from django.db import models
 
 from controlplane.audit.actors import ActorKind
-from controlplane.audit.models import MAX_ACTOR_NAME, MAX_REASON, MAX_SOURCE_ADDRESS
+from controlplane.audit.limits import (
+    MAX_ACTOR_NAME,
+    MAX_REASON,
+    MAX_SOURCE_ADDRESS,
+    MAX_USER_AGENT,
+)
 from controlplane.operations.ids import new_operation_id
 
 
@@ -39,6 +44,8 @@ class Operation(models.Model):
     actor_name = models.CharField(max_length=MAX_ACTOR_NAME, db_index=True)
     actor_ref = models.CharField(max_length=255)
     source_address = models.CharField(max_length=MAX_SOURCE_ADDRESS, blank=True)
+    user_agent = models.CharField(max_length=MAX_USER_AGENT, blank=True)
+    on_behalf_of = models.CharField(max_length=MAX_ACTOR_NAME, blank=True)
     reason = models.CharField(max_length=MAX_REASON, blank=True)
     request_id = models.CharField(max_length=128, db_index=True)
     state = models.CharField(max_length=16, choices=State.choices, db_index=True)

@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor, ActorKind
-from controlplane.audit.models import MAX_REASON, Stage
+from controlplane.audit.limits import MAX_REASON
+from controlplane.audit.models import Stage
 from controlplane.audit.redaction import redact_text
 from controlplane.fleet.models import Agent
 from controlplane.fleet.vault import seal, unseal
@@ -20,6 +21,7 @@ from controlplane.operations.calls import Call, check_reason, read_call
 from controlplane.operations.effects import Wishes, check_wishes
 from controlplane.operations.errors import NotRecorded
 from controlplane.operations.models import Operation, OperationTarget, State
+from controlplane.operations.recording import common_engine
 from controlplane.operations.selecting import Selector, select
 from controlplane.operations.strategy import Strategy, check_strategy
 from controlplane.rows import insert_rows
@@ -134,7 +136,7 @@ def plan_operation(plan: Plan, *, key: str, actor: Actor, request_id: str) -> Pl
     waves = plan.strategy.waves(len(agents))
     rows = [_target(operation, agent, wave) for agent, wave in zip(agents, waves, strict=True)]
     try:
-        _record(operation, rows, actor)
+        _record(operation, rows, common_engine(agents), actor)
     except IntegrityError:
         known = _under_key(key, plan, actor) if key else None
         if known is None:
@@ -147,7 +149,8 @@ def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operat
     """Put an operation on record that calls the agents again for which it failed.
     Raises NothingToRetry, NotRecorded, and ContractError (400) if its time is over."""
     failed = list(operation.targets.filter(state__in=_REPEATED).values_list("agent", flat=True))
-    known = list(Agent.objects.filter(name__in=failed).order_by("name"))
+    found = Agent.objects.filter(name__in=failed).select_related("engine")
+    known = list(found.order_by("name"))
     if not State(operation.state).is_final or not known:
         raise NothingToRetry(operation)
     call = call_of(operation)
@@ -163,7 +166,7 @@ def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operat
     )
     waves = Strategy.of(operation.strategy).waves(len(known))
     rows = [_target(retry, agent, wave) for agent, wave in zip(known, waves, strict=True)]
-    _record(retry, rows, actor)
+    _record(retry, rows, common_engine(known), actor)
     return retry
 
 
@@ -190,6 +193,8 @@ def actor_of(operation: Operation) -> Actor:
         operation.actor_name,
         operation.actor_ref,
         operation.source_address,
+        operation.user_agent,
+        operation.on_behalf_of,
     )
 
 
@@ -215,6 +220,8 @@ def _origin(call: Call, reason: str, actor: Actor, request_id: str) -> dict[str,
         "actor_name": actor.name,
         "actor_ref": actor.ref,
         "source_address": actor.source_address,
+        "user_agent": actor.user_agent,
+        "on_behalf_of": actor.on_behalf_of,
         "reason": redact_text(reason)[:MAX_REASON],
         "request_id": request_id,
         "state": State.PENDING,
@@ -226,7 +233,7 @@ def _target(operation: Operation, agent: Agent, wave: int) -> OperationTarget:
     return OperationTarget(operation=operation, agent=agent.name, state=State.PENDING, wave=wave)
 
 
-def _record(operation: Operation, rows: list[OperationTarget], actor: Actor) -> None:
+def _record(operation: Operation, rows: list[OperationTarget], engine: str, actor: Actor) -> None:
     try:
         with transaction.atomic(durable=True):
             insert_rows(operation, *rows)
@@ -236,6 +243,8 @@ def _record(operation: Operation, rows: list[OperationTarget], actor: Actor) -> 
                 actor=actor,
                 request_id=operation.request_id,
                 operation_id=operation.pk,
+                target=f"operation:{operation.pk}",
+                engine=engine,
                 reason=operation.reason,
                 request={
                     "method": endpoint(operation.endpoint).method,

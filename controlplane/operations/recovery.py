@@ -7,15 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from django.db import connections, transaction
 from django.utils import timezone
 
-from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor
-from controlplane.audit.models import Stage
 from controlplane.configuration import services as configuration
 from controlplane.fleet.models import Agent
 from controlplane.operations.effects import Begun, find_begun
 from controlplane.operations.lease import LEASE, is_abandoned, this_process, until
 from controlplane.operations.models import Operation, OperationTarget, State
-from controlplane.operations.outcomes import state_of_fleet, summary
+from controlplane.operations.outcomes import state_of_fleet
+from controlplane.operations.recording import common_engine, record_completed
 from controlplane.operations.truth import find_out
 from engine.contract import ContractError
 
@@ -102,17 +101,14 @@ def close(operation: Operation, actor: Actor) -> None:
     operation.state = state_of_fleet(rows)
     operation.finished_at = timezone.now()
     operation.save(update_fields=["state", "finished_at"])
-    audit.record(
-        stage=Stage.COMPLETED,
-        action=operation.action,
-        actor=actor,
-        request_id=operation.request_id,
-        operation_id=operation.pk,
-        agent=rows[0].agent if len(rows) == 1 else "",
-        reason=operation.reason,
-        answer=summary(rows),
-        outcome=operation.state,
-        status=rows[0].status if len(rows) == 1 else None,
+    agents = Agent.objects.filter(name__in=[row.agent for row in rows]).select_related("engine")
+    record_completed(
+        operation,
+        actor,
+        rows,
+        engine=common_engine(agents),
+        changed=find_begun(operation.pk, rows[0].agent).changed() if len(rows) == 1 else None,
+        duration_ms=None,
     )
 
 

@@ -19,13 +19,18 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from controlplane import forwarding
-from controlplane.audit import services as audit
 from controlplane.audit.authorship import Authorship
-from controlplane.audit.models import Stage
 from controlplane.configuration import services as configuration
 from controlplane.fleet.models import Agent
 from controlplane.operations import recovery
-from controlplane.operations.effects import CONF_UPDATE, Begun, effect_of, find_begun, settle_all
+from controlplane.operations.effects import (
+    CONF_UPDATE,
+    Begun,
+    DesiredChange,
+    effect_of,
+    find_begun,
+    settle_all,
+)
 from controlplane.operations.errors import CallBrokeDown, NotBegun
 from controlplane.operations.importing import import_unknown
 from controlplane.operations.lease import GRACE, LEASE, this_process, until
@@ -36,9 +41,9 @@ from controlplane.operations.outcomes import (
     fill,
     outcome_of,
     state_of_fleet,
-    summary,
 )
 from controlplane.operations.planning import actor_of, call_of, wishes_of
+from controlplane.operations.recording import common_engine, record_completed, record_part
 from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.operations.strategy import OnFailure, Strategy
 from controlplane.operations.undoing import undo
@@ -53,7 +58,8 @@ _REMOVED = ContractError(404, "Agent not found", "The agent was removed before i
 
 def _callable(names: list[str]) -> QuerySet[Agent]:
     # What agents said last is long, and no business of a call.
-    return Agent.objects.filter(name__in=names).defer("last_status", "labels")
+    found = Agent.objects.filter(name__in=names).select_related("engine")
+    return found.defer("last_status", "labels")
 
 
 class NotOurs(Exception):
@@ -199,12 +205,15 @@ class Run:
             self._renew()
             if self._call.action == CONF_UPDATE:
                 configuration.lock([row.agent for row in (*(row for row, _ in finished), *begin)])
-            settle_all(
-                [
-                    (self._begun.pop(row.pk), outcome.state, outcome.document)
-                    for row, outcome in finished
-                ]
-            )
+            settled = [
+                (self._begun.pop(row.pk), outcome.state, outcome.document)
+                for row, outcome in finished
+            ]
+            settle_all(settled)
+            changed = {
+                row.pk: part.changed()
+                for (row, _), (part, _, _) in zip(finished, settled, strict=True)
+            }
             for row, outcome in finished:
                 self._write(row, outcome)
             begun = self._begin(begin)
@@ -212,7 +221,7 @@ class Run:
             # wait for a row.
             for row in (*(row for row, _ in finished), *begin):
                 if row.state != State.RUNNING:
-                    self._record_completed(row)
+                    self._record_completed(row, changed.get(row.pk))
         return begun
 
     def _begin(self, rows: Sequence[OperationTarget]) -> list[OperationTarget]:
@@ -242,20 +251,10 @@ class Run:
         fill(row, outcome)
         update_rows(Changed(row, OUTCOME_FIELDS))
 
-    def _record_completed(self, row: OperationTarget) -> None:
-        audit.record(
-            stage=Stage.COMPLETED,
-            action=self.operation.action,
-            actor=self._actor,
-            request_id=self.operation.request_id,
-            operation_id=self.operation.pk,
-            agent=row.agent,
-            reason=self.operation.reason,
-            answer=summary([row]),
-            outcome=row.state,
-            status=row.status,
-            duration_ms=row.duration_ms,
-        )
+    def _record_completed(self, row: OperationTarget, changed: DesiredChange | None) -> None:
+        agent = self._agents.get(row.agent)
+        engine = "" if agent is None else agent.engine.name
+        record_part(self.operation, self._actor, row, engine=engine, changed=changed)
 
     def _renew(self, patience: timedelta = LEASE) -> None:
         """Keep the operation for so long. Raises NotOurs."""
@@ -317,14 +316,11 @@ class Run:
             self.operation.state = state_of_fleet(self._rows)
             self.operation.finished_at = timezone.now()
             self.operation.save(update_fields=["state", "finished_at"])
-            audit.record(
-                stage=Stage.COMPLETED,
-                action=self.operation.action,
-                actor=self._actor,
-                request_id=self.operation.request_id,
-                operation_id=self.operation.pk,
-                reason=self.operation.reason,
-                answer=summary(self._rows),
-                outcome=self.operation.state,
+            record_completed(
+                self.operation,
+                self._actor,
+                self._rows,
+                engine=common_engine(list(self._agents.values())),
+                changed=None,
                 duration_ms=(time.perf_counter() - self._started) * 1000,
             )

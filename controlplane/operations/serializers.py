@@ -8,7 +8,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from controlplane.accounts.serializers import in_the_future
-from controlplane.audit.models import MAX_REASON
+from controlplane.audit.limits import MAX_REASON
 from controlplane.fleet.models import ROLE_CHOICES
 from controlplane.fleet.serializers import LabelsField
 from controlplane.operations.effects import Wishes
@@ -51,6 +51,8 @@ class OperationSerializer(serializers.ModelSerializer[Operation]):
             "actor_name",
             "actor_ref",
             "source_address",
+            "user_agent",
+            "on_behalf_of",
             "created_at",
             "finished_at",
             "selector",

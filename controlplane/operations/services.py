@@ -26,7 +26,8 @@ from controlplane import forwarding
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor
 from controlplane.audit.authorship import Authorship
-from controlplane.audit.models import MAX_REASON, Stage
+from controlplane.audit.limits import MAX_REASON
+from controlplane.audit.models import Stage
 from controlplane.audit.redaction import redact_text
 from controlplane.configuration.errors import ChangeInProgress
 from controlplane.fleet.models import Agent
@@ -44,8 +45,8 @@ from controlplane.operations.outcomes import (
     fill,
     joint_state,
     outcome_of,
-    summary,
 )
+from controlplane.operations.recording import common_engine, record_completed
 from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.rows import Changed, insert_rows, update_rows
 from engine.contract import Endpoint
@@ -203,6 +204,8 @@ def _record_request(
         actor_name=by.actor.name,
         actor_ref=by.actor.ref,
         source_address=by.actor.source_address,
+        user_agent=by.actor.user_agent,
+        on_behalf_of=by.actor.on_behalf_of,
         # Redacting can make it longer.
         reason=redact_text(by.reason)[:MAX_REASON],
         request_id=by.request_id,
@@ -230,7 +233,9 @@ def _record_request(
                 actor=by.actor,
                 request_id=by.request_id,
                 operation_id=operation.pk,
+                target=f"operation:{operation.pk}" if len(targets) > 1 else "",
                 agent=targets[0].name if len(targets) == 1 else "",
+                engine=common_engine(targets),
                 reason=by.reason,
                 request={
                     "method": call.endpoint.method,
@@ -262,17 +267,12 @@ def _record_outcomes(
                 Changed(operation, ("state", "finished_at")),
                 *(Changed(row, OUTCOME_FIELDS) for row in rows),
             )
-            audit.record(
-                stage=Stage.COMPLETED,
-                action=operation.action,
-                actor=actor,
-                request_id=operation.request_id,
-                operation_id=operation.pk,
-                agent=rows[0].agent if len(rows) == 1 else "",
-                reason=operation.reason,
-                answer=summary(rows),
-                outcome=operation.state,
-                status=rows[0].status if len(rows) == 1 else None,
+            record_completed(
+                operation,
+                actor,
+                rows,
+                engine=common_engine([outcome.agent for outcome in outcomes]),
+                changed=request.begun[0].changed() if len(rows) == 1 else None,
                 duration_ms=duration_ms,
             )
     except DatabaseError as error:

@@ -117,7 +117,9 @@ def _note_restart(sighting: Sighting, request_id: str) -> None:
                 actor=CONTROLLER,
                 request_id=request_id,
                 agent=watch.agent.name,
-                request={"from": before, "to": sighting.boot_id},
+                engine=watch.agent.engine.name,
+                before={"boot_id": before},
+                after={"boot_id": sighting.boot_id},
                 outcome="observed",
             )
 
@@ -247,6 +249,7 @@ def _note_right(watch: Watch, sighting: Sighting, found: _Found | None, request_
                 actor=CONTROLLER,
                 request_id=request_id,
                 agent=watch.agent.name,
+                engine=watch.agent.engine.name,
                 request={"drift": was, "repairs": repairs},
                 outcome="observed",
             )
@@ -265,6 +268,7 @@ def _note_drift(watch: Watch, drift: dict[str, object], request_id: str) -> None
             actor=CONTROLLER,
             request_id=request_id,
             agent=watch.agent.name,
+            engine=watch.agent.engine.name,
             request={"drift": drift, "policy": policy_of(watch).value},
             outcome="observed",
         )
@@ -287,6 +291,7 @@ def _adopt(agent: Agent, found: _Found | None, drifts: list[ModeDrift], request_
             actor=CONTROLLER,
             request_id=request_id,
             agent=agent.name,
+            engine=agent.engine.name,
             reason=reason,
             request={"modes": describe({}, drifts)["modes"]},
             outcome="succeeded",
@@ -332,6 +337,7 @@ def _give_up(watch: Watch, request_id: str) -> None:
             actor=CONTROLLER,
             request_id=request_id,
             agent=watch.agent.name,
+            engine=watch.agent.engine.name,
             request={"drift": watch.drift, "repairs": watch.attempts},
             answer={"message": watch.last_error},
             outcome="failed",

@@ -26,7 +26,9 @@ def set_policy(watch: Watch, policy: Policy | None, *, actor: Actor, request_id:
             actor=actor,
             request_id=request_id,
             agent=watch.agent.name,
-            request={"from": before, "to": wanted},
+            engine=watch.agent.engine.name,
+            before={"policy": before},
+            after={"policy": wanted},
             outcome="succeeded",
         )
     watch.policy = wanted
@@ -45,6 +47,7 @@ def try_again(watch: Watch, *, actor: Actor, request_id: str) -> Watch:
             actor=actor,
             request_id=request_id,
             agent=watch.agent.name,
+            engine=watch.agent.engine.name,
             request={"drift": watch.drift, "repairs": watch.attempts},
             outcome="succeeded",
         )

@@ -55,7 +55,9 @@ def hold_share(name: str, controllers: int, lease: timedelta) -> list[Watch]:
             taken = list(free.order_by("pk").values_list("pk", flat=True)[: share - len(mine)])
             Watch.objects.filter(pk__in=taken).update(holder=name)
         Watch.objects.filter(holder=name).update(held_until=now + lease)
-    return list(Watch.objects.filter(holder=name, agent__left_at=None).select_related("agent"))
+    return list(
+        Watch.objects.filter(holder=name, agent__left_at=None).select_related("agent__engine")
+    )
 
 
 def still_held(name: str, watches: Sequence[Watch]) -> set[int]:

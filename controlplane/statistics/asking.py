@@ -74,6 +74,7 @@ def sample_by_hand(
                 actor=actor,
                 request_id=request_id,
                 agent=agent.name,
+                engine=agent.engine.name,
                 answer={"snapshot": snapshot.pk, "run": snapshot.run},
                 outcome="succeeded",
             )

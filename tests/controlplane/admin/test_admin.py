@@ -174,7 +174,8 @@ def test_user__added_and_changed__on_record(page_as):
     ada.refresh_from_db()
     assert ada.role == UserRole.OPERATOR
     assert ada.check_password(PASSWORD)
-    actions = AuditEntry.objects.order_by("id").values_list("action", flat=True)
+    entries = AuditEntry.objects.filter(action__startswith="user.").order_by("id")
+    actions = entries.values_list("action", flat=True)
     assert list(actions) == ["user.login", "user.create", "user.update"]
 
 
@@ -239,7 +240,7 @@ def test_password__changed_in_the_admin__on_record_and_session_lives_on(make_use
     assert user.check_password(new)
     entry = AuditEntry.objects.get(action="user.update")
     assert (entry.actor_name, entry.request_id) == ("operator", "r-1")
-    assert entry.request["after"] == {}
+    assert entry.after == {}
     assert new not in str(entry.request)
 
 

@@ -66,8 +66,8 @@ def test_agent__changed__before_and_after_are_on_record(admin_api):
 
     assert response.json()["url"] == "http://10.0.0.8:7000"
     entry = AuditEntry.objects.get(action="agent.update")
-    assert entry.request["before"]["url"] == "http://10.0.0.7:7000"
-    assert entry.request["after"]["url"] == "http://10.0.0.8:7000"
+    assert entry.before["url"] == "http://10.0.0.7:7000"
+    assert entry.after["url"] == "http://10.0.0.8:7000"
     assert services.find_agent("worker-0").bearer_token() == "hush-hush-1"
 
 
@@ -84,7 +84,8 @@ def test_agent__registered__its_new_engine_is_on_record(admin_api):
     post(admin_api, {"name": "worker-1", "worker_id": 1})
 
     entry = AuditEntry.objects.get(action="engine.create")
-    assert entry.request == {"before": {}, "after": {"name": "engine-a", "labels": {}}}
+    assert entry.before is None
+    assert entry.after == {"name": "engine-a", "labels": {}}
     assert entry.actor_kind == "token"
 
 
@@ -407,8 +408,9 @@ class TestEnrolment:
         agent = Agent.objects.get()
         assert agent.boot_id == "b2"
         assert agent.enrolled_with == EnrolmentToken.objects.get(revoked_at=None)
-        change = AuditEntry.objects.get(action="agent.update").request
-        assert change["before"]["enrolled_with"] != change["after"]["enrolled_with"]
+        change = AuditEntry.objects.get(action="agent.update")
+        assert change.before["enrolled_with"] != change.after["enrolled_with"]
+        assert list(change.diff) == ["boot_id", "enrolled_with"]
 
     @pytest.mark.parametrize("other_enrolment_token", [True, False])
     @pytest.mark.parametrize("agent_token", ["hush-2", "", None])

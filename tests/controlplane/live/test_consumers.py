@@ -34,6 +34,14 @@ class Table:
                     action=kind,
                     stage=Stage.EVENT,
                     created_at=timezone.now(),
+                    request_id="r",
+                    operation_id=None,
+                    actor_kind="command",
+                    actor_name="tests",
+                    agent="",
+                    reason="",
+                    outcome="succeeded",
+                    status=None,
                 )
             )
 
