@@ -27,19 +27,24 @@ async def watch(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-    """Start and stop with the server: the sending of events, the control loop."""
+    """Start and stop with the server: the sending of events, the control loop, the
+    keeping of the audit log."""
     from controlplane.audit.events import bind_loop
+    from controlplane.audit.keeper import AuditKeeper
     from controlplane.reconcile.embedded import EmbeddedController
 
-    controller = EmbeddedController()
+    controller, keeper = EmbeddedController(), AuditKeeper()
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
             bind_loop(asyncio.get_running_loop())
+            keeper.start()
             controller.start()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             await asyncio.to_thread(controller.stop)
+            # After whatever else may be put on record.
+            await asyncio.to_thread(keeper.stop)
             await send({"type": "lifespan.shutdown.complete"})
             return
 

@@ -1,6 +1,5 @@
 """The caller of a request as an audit actor."""
 
-import getpass
 import ipaddress
 
 from django.conf import settings
@@ -9,7 +8,10 @@ from rest_framework.request import Request
 
 from controlplane.accounts.models import ApiToken, User
 from controlplane.audit.actors import Actor, ActorKind
+from controlplane.audit.commands import command_actor
 from controlplane.audit.limits import MAX_ACTOR_NAME, MAX_SOURCE_ADDRESS, MAX_USER_AGENT
+
+__all__ = ["command_actor", "request_actor", "source_address", "user_actor"]
 
 _FORWARDED_FOR = "HTTP_X_FORWARDED_FOR"
 _USER_AGENT = "HTTP_USER_AGENT"
@@ -54,15 +56,6 @@ def user_actor(request: Request | HttpRequest) -> Actor:
     if isinstance(user, User):
         name, ref = user.get_username(), f"user:{user.pk}"
     return Actor(ActorKind.USER, name, ref, *_origin(request))
-
-
-def command_actor(command: str) -> Actor:
-    """A management command, with the system account that runs it."""
-    try:
-        account = getpass.getuser()
-    except (KeyError, OSError):
-        account = "unknown"
-    return Actor(ActorKind.COMMAND, account[:MAX_ACTOR_NAME], f"command:{command}")
 
 
 def _origin(request: Request | HttpRequest) -> tuple[str, str, str]:

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.fields.generated import GeneratedField
+
+from controlplane.audit.models import AuditEntry
 
 TABLE = "audit_auditentry"
 
@@ -89,8 +92,35 @@ def install(connection: BaseDatabaseWrapper) -> None:
 
 
 def missing(connection: BaseDatabaseWrapper) -> list[str]:
-    """The names of triggers that should be there and are not, or not as they were
-    made, or are switched off."""
+    """The names of triggers and computed columns that should be there and are not, or
+    not as they were made, or are switched off."""
+    return [*_missing_triggers(connection), *_missing_columns(connection)]
+
+
+def _missing_columns(connection: BaseDatabaseWrapper) -> list[str]:
+    computed = [
+        field for field in AuditEntry._meta.concrete_fields if isinstance(field, GeneratedField)
+    ]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT attname FROM pg_attribute "
+                "WHERE attrelid = %s::regclass AND attgenerated = 's'",
+                [TABLE],
+            )
+            found = {name for (name,) in cursor.fetchall()}
+            return [field.name for field in computed if field.column not in found]
+        cursor.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s", [TABLE])
+        (made,) = cursor.fetchone()
+    return [
+        field.name
+        for field in computed
+        if f'"{field.column}" ' not in made
+        or f"GENERATED ALWAYS AS ({field.generated_sql(connection)[0]}) VIRTUAL" not in made
+    ]
+
+
+def _missing_triggers(connection: BaseDatabaseWrapper) -> list[str]:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(

@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.reverse import reverse
 
 from controlplane.audit.models import AuditEntry
+from controlplane.audit.reports import Kind
 
 _OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 _OBJECT_OR_NULL: dict[str, Any] = {"type": ["object", "null"], "additionalProperties": True}
@@ -89,3 +90,39 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
             for name, value in values.items()
             if value
         }
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """The first thing that is wrong."""
+
+    kind = serializers.ChoiceField(choices=[kind.value for kind in Kind])
+    entry = serializers.IntegerField(allow_null=True, help_text="The number of the entry.")
+    message = serializers.CharField()
+
+
+class VerificationSerializer(serializers.Serializer[Any]):
+    """What verifying found."""
+
+    ok = serializers.BooleanField(help_text="Whether nothing is wrong.")
+    entries = serializers.IntegerField(help_text="How many were looked at.")
+    first = serializers.IntegerField(help_text="Where the unbroken chain begins.")
+    last = serializers.IntegerField(help_text="Where it ends.")
+    archived_up_to = serializers.IntegerField()
+    kept = serializers.IntegerField(help_text="How many entries of the archived are kept.")
+    heads = serializers.IntegerField(help_text="How many signed heads were compared.")
+    signed_up_to = serializers.IntegerField(help_text="The newest entry with a signed head.")
+    problem = ProblemSerializer(allow_null=True)
+
+
+class LatestVerificationSerializer(serializers.Serializer[Any]):
+    """What was found when somebody looked last; nulls if nobody did yet."""
+
+    checked_at = serializers.DateTimeField(source="created_at", allow_null=True)
+    checked_by = serializers.CharField(source="actor_name", allow_null=True)
+    result = VerificationSerializer(source="answer", allow_null=True)
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Nulls for nothing."""
+        if instance is None:
+            return dict.fromkeys(self.fields)
+        return super().to_representation(instance)

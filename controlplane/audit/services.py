@@ -105,6 +105,14 @@ def _append(content: Content) -> AuditEntry:
     return _stored(row, content, document, at)
 
 
+def take_turn() -> None:
+    """Wait until nobody else is adding an entry; the turn ends with the transaction."""
+    connection = connections[router.db_for_write(AuditEntry)]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_TURN])
+
+
 def _stored(
     row: tuple[Any, ...], content: Content, document: dict[str, Any], at: Any
 ) -> AuditEntry:

@@ -1,9 +1,14 @@
 """`/api/v1/audit/`."""
 
-from controlplane.audit.views import AuditViewSet
+from django.urls import path
+
+from controlplane.audit.views import AuditViewSet, VerificationView
 from controlplane.rest.routers import LenientRouter
 
 router = LenientRouter()
 router.register("audit", AuditViewSet)
 
-urlpatterns = router.urls
+urlpatterns = [
+    path("audit/verification", VerificationView.as_view(), name="audit-verification"),
+    *router.urls,
+]

@@ -1,11 +1,22 @@
-"""Reading the audit log over HTTP."""
+"""Reading and verifying the audit log over HTTP."""
 
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
+from controlplane.accounts.actors import request_actor
 from controlplane.accounts.permissions import ViewersReadAdminsChange
 from controlplane.audit.filters import AuditFilter
 from controlplane.audit.models import AuditEntry
-from controlplane.audit.serializers import AuditEntrySerializer
+from controlplane.audit.serializers import (
+    AuditEntrySerializer,
+    LatestVerificationSerializer,
+    VerificationSerializer,
+)
+from controlplane.audit.verifying import latest_verification, verify_on_record
+from controlplane.middleware import request_id_of
 
 
 class AuditViewSet(ViewersReadAdminsChange, ReadOnlyModelViewSet[AuditEntry]):
@@ -17,3 +28,19 @@ class AuditViewSet(ViewersReadAdminsChange, ReadOnlyModelViewSet[AuditEntry]):
     filterset_class = AuditFilter
     ordering_fields = ["id", "created_at"]
     ordering = ["-id"]
+
+
+class VerificationView(ViewersReadAdminsChange, APIView):
+    """Whether the log is what was written."""
+
+    @extend_schema(operation_id="audit_verification", responses=LatestVerificationSerializer)
+    def get(self, request: Request) -> Response:
+        """What was found when somebody looked last."""
+        return Response(LatestVerificationSerializer(latest_verification()).data)
+
+    @extend_schema(operation_id="audit_verify", request=None, responses=VerificationSerializer)
+    def post(self, request: Request) -> Response:
+        """Look now: every entry, every signed head, the guards of the database. That
+        takes seconds for a million entries; `manage.py verify_audit` does the same."""
+        report = verify_on_record(actor=request_actor(request), request_id=request_id_of(request))
+        return Response(VerificationSerializer(report.as_dict()).data)

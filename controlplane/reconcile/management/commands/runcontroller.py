@@ -6,6 +6,7 @@ from types import FrameType
 
 from django.core.management import BaseCommand
 
+from controlplane.audit.keeper import AuditKeeper
 from controlplane.operations.runner import shared_runner
 from controlplane.reconcile.loop import ControlLoop
 
@@ -24,13 +25,15 @@ class Command(BaseCommand):
         stopping = _Stop()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stopping.ask)
-        loop = ControlLoop()
+        loop, keeper = ControlLoop(), AuditKeeper()
+        keeper.start()
         self.stdout.write(f"controller {loop.name} runs; Ctrl-C stops it")
         try:
             loop.run(stopping)
         finally:
             shared_runner().close()
             loop.close()
+            keeper.stop()
 
 
 class _Stop(threading.Event):

@@ -1,0 +1,33 @@
+"""Verifying the log for somebody, on the record; and what came of it last."""
+
+from controlplane.audit import services
+from controlplane.audit.actors import Actor
+from controlplane.audit.heads import heads_directory
+from controlplane.audit.keys import key_ring
+from controlplane.audit.models import AuditEntry
+from controlplane.audit.reports import Report
+from controlplane.audit.verification import Progress, verify
+
+ACTION = "audit.verify"
+
+
+def verify_on_record(
+    *, actor: Actor, request_id: str, progress: Progress = lambda entries: None
+) -> Report:
+    """Verify the whole log and note what came of it. Raises OSError and
+    django.db.DatabaseError."""
+    report = verify(key_ring(), heads_directory(), progress)
+    services.record(
+        action=ACTION,
+        target="audit",
+        actor=actor,
+        request_id=request_id,
+        answer=report.as_dict(),
+        outcome="succeeded" if report.ok else "failed",
+    )
+    return report
+
+
+def latest_verification() -> AuditEntry | None:
+    """The entry that tells what was found last; None: nobody has looked yet."""
+    return AuditEntry.objects.filter(action=ACTION).order_by("-id").first()
