@@ -51,6 +51,16 @@ def _own_runtime_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _own_audit_directories(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keys, heads and archives of the log that tests write."""
+    from django.conf import settings
+
+    directory = tmp_path_factory.mktemp("audit")
+    for name in ("KEYS", "HEADS", "ARCHIVE"):
+        setattr(settings, f"KVPLANE_AUDIT_{name}_DIR", str(directory / name.lower()))
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _tables_can_be_emptied_between_tests() -> Iterator[None]:
     """The database refuses to delete audit entries, from tests too."""
     from django.db import transaction
@@ -60,10 +70,13 @@ def _tables_can_be_emptied_between_tests() -> Iterator[None]:
 
     def flush(operations: BaseDatabaseOperations, statements: list[str]) -> None:
         connection = operations.connection
-        with transaction.atomic(using=connection.alias, savepoint=connection.in_atomic_block):
-            with guards.lifted(connection), connection.cursor() as cursor:
-                for statement in statements:
-                    cursor.execute(statement)
+        with (
+            transaction.atomic(using=connection.alias),
+            guards.lifted(connection),
+            connection.cursor() as cursor,
+        ):
+            for statement in statements:
+                cursor.execute(statement)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BaseDatabaseOperations, "execute_sql_flush", flush)

@@ -90,21 +90,21 @@ class _ArchiveCheck:
         if entry is not None and entry.request["sha256"] != manifest["sha256"]:
             raise _bad(f"entry {entry.pk} of the log names another digest")
 
-    def _heads_between(self, first: int, last: int) -> dict[int, str]:
+    def _heads_between(self, first: int, last: int) -> dict[int, bytes]:
         """One head for each thousandth of the archive at most, so that they fit into
         memory; each signed."""
         step = max(1, (last - first) // 1000)
-        wanted: dict[int, tuple[int, str]] = {}
+        wanted: dict[int, tuple[int, bytes]] = {}
         for head in read_heads(self._heads):
             if first <= head.id <= last:
                 check_signature(self._keys, head)
                 self.heads += 1
                 self.signed_up_to = max(self.signed_up_to, head.id)
-                wanted[head.id // step] = (head.id, head.mac)
+                wanted[head.id // step] = (head.id, head.mac.encode())
         return dict(wanted.values())
 
-    def _check_chain(self, manifest: dict[str, Any], wanted: dict[int, str]) -> None:
-        expected, last = int(manifest["first"]), manifest["previous"]
+    def _check_chain(self, manifest: dict[str, Any], wanted: dict[int, bytes]) -> None:
+        expected, last = int(manifest["first"]), str(manifest["previous"]).encode()
         for row in _rows(self._path):
             number, _, previous, mac, _ = row
             if number != expected:
@@ -120,7 +120,7 @@ class _ArchiveCheck:
             self.first = self.first or number
             self.last = number
             self.entries += 1
-        found = (self.entries, self.last, last)
+        found = (self.entries, self.last, last.decode())
         if found != (manifest["count"], manifest["last"], manifest["last_mac"]):
             raise _bad("it does not end where its manifest says")
 
@@ -131,7 +131,13 @@ def _rows(path: Path) -> Iterator[Row]:
             while line := file.readline(_MAX_LINE):
                 told = json.loads(line)
                 document = encode(told["entry"])
-                yield int(told["id"]), told["key"], told["previous"], told["mac"], document
+                yield (
+                    int(told["id"]),
+                    str(told["key"]).encode(),
+                    str(told["previous"]).encode(),
+                    str(told["mac"]).encode(),
+                    document,
+                )
     except (EOFError, zlib.error, gzip.BadGzipFile, ValueError, TypeError, KeyError) as error:
         raise _bad("it cannot be read to its end") from error
 

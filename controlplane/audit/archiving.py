@@ -138,9 +138,9 @@ def archive_line(row: Row) -> bytes:
     return b'{"entry":%b,"id":%d,"key":"%b","mac":"%b","previous":"%b"}\n' % (
         document,
         number,
-        str(key_id).encode(),
-        str(mac).encode(),
-        str(previous).encode(),
+        key_id,
+        mac,
+        previous,
     )
 
 
@@ -159,7 +159,7 @@ def _write(directory: Path, keys: KeyRing, start: Checkpoint, until: int) -> dic
         with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
             for row in rows_after(start.number, until):
                 packed.write(archive_line(row))
-                count, last_mac = count + 1, str(row[3])
+                count, last_mac = count + 1, row[3].decode()
         file.flush()
         os.fsync(file.fileno())
     manifest: dict[str, Any] = {
@@ -201,7 +201,7 @@ def _digest_of_kept(until: int) -> tuple[int, str]:
     for begin in range(0, len(kept), _BATCH):
         some = AuditEntry.objects.filter(pk__in=kept[begin : begin + _BATCH]).order_by("pk")
         for number, mac in some.values_list("pk", "mac"):
-            digest.update(kept_line(number, mac))
+            digest.update(kept_line(number, mac.encode()))
     return len(kept), digest.hexdigest()
 
 

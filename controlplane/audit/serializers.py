@@ -117,12 +117,6 @@ class VerificationSerializer(serializers.Serializer[Any]):
 class LatestVerificationSerializer(serializers.Serializer[Any]):
     """What was found when somebody looked last; nulls if nobody did yet."""
 
-    checked_at = serializers.DateTimeField(source="created_at", allow_null=True)
-    checked_by = serializers.CharField(source="actor_name", allow_null=True)
-    result = VerificationSerializer(source="answer", allow_null=True)
-
-    def to_representation(self, instance: Any) -> dict[str, Any]:
-        """Nulls for nothing."""
-        if instance is None:
-            return dict.fromkeys(self.fields)
-        return super().to_representation(instance)
+    checked_at = serializers.DateTimeField(allow_null=True)
+    checked_by = serializers.CharField(allow_null=True)
+    result = VerificationSerializer(allow_null=True)

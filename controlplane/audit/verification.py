@@ -7,10 +7,12 @@ need not hold what a model expects.
 
 import hashlib
 import hmac
+from binascii import hexlify
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 from django.db import DatabaseError, connections, router
 
@@ -24,8 +26,9 @@ from controlplane.audit.reports import Kind, Problem, Report
 ARCHIVE = "audit.archive"
 _PAGE = 1000
 _HEADS_AT_ONCE = 500
-Row = tuple[int, object, object, object, bytes]
-"""Number, key id, previous mac, mac, document."""
+Row = tuple[int, bytes, bytes, bytes, bytes]
+"""Number, key id, previous mac, mac, document: as bytes, because what is no text any more
+could not even be read as such."""
 Progress = Callable[[int], None]
 
 
@@ -77,18 +80,22 @@ def check_row(keys: KeyRing, row: Row) -> None:
     """Raises Found unless the row fits its own mac."""
     number, key_id, previous, mac, document = row
     key = _key(keys, key_id, number)
-    data = b'{"entry":%b,"id":%d,"key":"%b","previous":"%b"}' % (
-        document,
-        number,
-        str(key_id).encode(),
-        str(previous).encode("utf-8", "replace"),
-    )
-    if hmac.digest(key, data, "sha256").hex() != mac:
+    if _mac(key, number, key_id, previous, document) != mac:
         raise Found(
             Kind.CHANGED,
             number,
             f"Entry {number} was changed: it does not fit its authentication code.",
         )
+
+
+def _mac(key: bytes, number: int, key_id: bytes, previous: bytes, document: bytes) -> bytes:
+    data = b'{"entry":%b,"id":%d,"key":"%b","previous":"%b"}' % (
+        document,
+        number,
+        key_id,
+        previous,
+    )
+    return hexlify(hmac.digest(key, data, "sha256"))
 
 
 def latest_checkpoint() -> Checkpoint:
@@ -112,23 +119,28 @@ def latest_checkpoint() -> Checkpoint:
 def rows_after(number: int, until: int | None = None) -> Iterator[Row]:
     """Rows with a greater number, in order, a page at a time."""
     connection = connections[router.db_for_read(AuditEntry)]
-    # As bytes: text that is no UTF-8 any more could not even be read.
-    document = "document" if connection.vendor == "postgresql" else "CAST(document AS BLOB)"
+    is_postgresql = connection.vendor == "postgresql"
+    names = ("key_id", "previous", "mac", "document")
+    columns = ", ".join(names if is_postgresql else (f"CAST({name} AS BLOB)" for name in names))
     end = "" if until is None else "AND id <= %s"
     statement = (
-        f"SELECT id, key_id, previous, mac, {document} FROM audit_auditentry "  # noqa: S608
+        f"SELECT id, {columns} FROM audit_auditentry "  # noqa: S608
         f"WHERE id > %s {end} ORDER BY id LIMIT {_PAGE}"
     )
     while True:
         with connection.cursor() as cursor:
             cursor.execute(statement, [number] if until is None else [number, until])
             page = cursor.fetchall()
-        for row in page:
-            content = row[4]
-            yield (*row[:4], content if isinstance(content, bytes) else str(content).encode())
+        # PostgreSQL holds no text that is not UTF-8.
+        yield from (_encoded(row) for row in page) if is_postgresql else page
         if len(page) < _PAGE:
             return
         number = page[-1][0]
+
+
+def _encoded(row: tuple[int, str, str, str, str]) -> Row:
+    number, key_id, previous, mac, document = row
+    return number, key_id.encode(), previous.encode(), mac.encode(), document.encode()
 
 
 class _Check:
@@ -141,16 +153,16 @@ class _Check:
 
     def run(self) -> None:
         """Raises Found."""
-        checkpoint = self._checkpoint()
+        checkpoint, rotations = self._read_landmarks()
         self.archived_up_to = checkpoint.number
         self._check_kept(checkpoint)
-        self._check_chain(checkpoint)
+        self._check_chain(checkpoint, rotations)
         self._check_heads(checkpoint)
         self._check_guards()
 
-    def _checkpoint(self) -> Checkpoint:
+    def _read_landmarks(self) -> tuple[Checkpoint, dict[int, bytes]]:
         try:
-            return latest_checkpoint()
+            return latest_checkpoint(), _rotations()
         except (ValueError, TypeError, KeyError, DatabaseError):
             # A document that is no JSON any more makes the database's own columns fail.
             for row in rows_after(0):
@@ -162,7 +174,7 @@ class _Check:
         digest = hashlib.sha256()
         for row in rows_after(0, checkpoint.number):
             check_row(self._keys, row)
-            digest.update(kept_line(row[0], str(row[3])))
+            digest.update(kept_line(row[0], row[3]))
             self.kept += 1
             self._count()
         if not checkpoint.is_done:
@@ -175,28 +187,22 @@ class _Check:
                 f"{checkpoint.kept} were kept; these {self.kept} are not those.",
             )
 
-    def _check_chain(self, checkpoint: Checkpoint) -> None:
-        rotations = _rotations()
+    def _check_chain(self, checkpoint: Checkpoint, rotations: dict[int, bytes]) -> None:
         key_id = _key_at(checkpoint.number, rotations)
-        expected, last = checkpoint.number + 1, checkpoint.mac
-        digest, keys = hmac.digest, self._keys
+        expected, last = checkpoint.number + 1, checkpoint.mac.encode()
+        keys = self._keys
         key = _key(keys, key_id, expected)
-        for number, row_key, previous, mac, document in rows_after(checkpoint.number):
+        for row in rows_after(checkpoint.number):
+            number, row_key, previous, mac, document = row
             if number != expected:
                 raise Found(Kind.MISSING, expected, _missing(expected, number))
-            if previous != last:
-                raise Found(Kind.BROKEN, number, _broken(number))
-            if row_key != key_id:
-                raise Found(Kind.WRONG_KEY, number, _wrong_key(number, row_key, key_id))
-            data = b'{"entry":%b,"id":%d,"key":"%b","previous":"%b"}' % (
-                document,
-                number,
-                key_id.encode(),
-                last.encode(),
-            )
-            if digest(key, data, "sha256").hex() != mac:
-                check_row(keys, (number, row_key, previous, mac, document))
-            last = str(mac)
+            if (
+                _mac(key, number, key_id, last, document) != mac
+                or row_key != key_id
+                or previous != last
+            ):
+                _explain(keys, row, key_id)
+            last = mac
             expected += 1
             if number in rotations:
                 key_id = rotations[number]
@@ -248,6 +254,15 @@ class _Check:
             self._progress(self.entries)
 
 
+def _explain(keys: KeyRing, row: Row, key_id: bytes) -> NoReturn:
+    """Raises Found with what is wrong with a row that does not fit."""
+    number, row_key, _, _, _ = row
+    check_row(keys, row)
+    if row_key != key_id:
+        raise Found(Kind.WRONG_KEY, number, _wrong_key(number, row_key, key_id))
+    raise Found(Kind.BROKEN, number, _broken(number))
+
+
 def check_signature(keys: KeyRing, head: SignedHead) -> None:
     """Raises Found unless the head is signed by one of our keys."""
     try:
@@ -260,26 +275,26 @@ def check_signature(keys: KeyRing, head: SignedHead) -> None:
         )
 
 
-def kept_line(number: int, mac: str) -> bytes:
+def kept_line(number: int, mac: bytes) -> bytes:
     """What the digest of kept entries is made of, entry by entry."""
-    return f"{number}:{mac}\n".encode()
+    return b"%d:%b\n" % (number, mac)
 
 
-def _rotations() -> dict[int, str]:
+def _rotations() -> dict[int, bytes]:
     """After which entry which key follows."""
     found = AuditEntry.objects.filter(action=ROTATE).values_list("pk", "target")
-    return {number: target.removeprefix(KEY_TARGET) for number, target in found}
+    return {number: target.removeprefix(KEY_TARGET).encode() for number, target in found}
 
 
-def _key_at(number: int, rotations: dict[int, str]) -> str:
+def _key_at(number: int, rotations: dict[int, bytes]) -> bytes:
     """The key of the entry after that number."""
     before = [rotation for rotation in rotations if rotation <= number]
-    return rotations[max(before)] if before else FIRST_KEY
+    return rotations[max(before)] if before else FIRST_KEY.encode()
 
 
-def _key(keys: KeyRing, key_id: object, number: int) -> bytes:
+def _key(keys: KeyRing, key_id: bytes, number: int) -> bytes:
     try:
-        return keys.hmac_key(str(key_id))
+        return keys.hmac_key(key_id.decode("ascii", "replace"))
     except KeyUnavailable as error:
         raise Found(Kind.NO_KEY, number, f"Entry {number} cannot be checked: {error}.") from error
 
@@ -293,8 +308,11 @@ def _broken(number: int) -> str:
     return f"Entry {number} does not follow from the entry before it."
 
 
-def _wrong_key(number: int, key_id: object, expected: str) -> str:
-    return f"Entry {number} is authenticated with key {key_id!r}; the chain says {expected}."
+def _wrong_key(number: int, key_id: bytes, expected: bytes) -> str:
+    return (
+        f"Entry {number} is authenticated with key {key_id.decode()}; the chain says "
+        f"{expected.decode()}."
+    )
 
 
 def _cut(head: SignedHead, last: int) -> str:
