@@ -24,13 +24,22 @@ class RequestIdMiddleware:
         given = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
         request.request_id = request_id  # type: ignore[attr-defined]
-        # No text of ours holds a NUL and PostgreSQL cannot store one.
-        if "%00" in request.META.get("QUERY_STRING", "") or "\x00" in request.path_info:
-            response: HttpResponseBase = nul_character(request)
-        else:
-            response = self._get_response(request)
+        response = self._get_response(request)
         response.headers[HEADER] = request_id
         return response
+
+
+class NoNulMiddleware:
+    """Refuses NUL characters: no text of ours holds one and PostgreSQL cannot store one."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request."""
+        if "%00" in request.META.get("QUERY_STRING", "") or "\x00" in request.path_info:
+            return nul_character(request)
+        return self._get_response(request)
 
 
 def request_id_of(request: HttpRequest) -> str:

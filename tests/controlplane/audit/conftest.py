@@ -98,7 +98,7 @@ def stored_rows() -> list[Row]:
 
 def _indexes() -> list[str]:
     statement = (
-        "SELECT indexname FROM pg_indexes WHERE tablename = %s AND indexname NOT LIKE '%%pkey'"
+        "SELECT indexname FROM pg_indexes WHERE tablename = %s AND indexname NOT LIKE '%%pkey%%'"
         if connection.vendor == "postgresql"
         else "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = %s"
     )
