@@ -1,6 +1,10 @@
 """Reading and verifying the audit log over HTTP."""
 
-from drf_spectacular.utils import extend_schema
+from django.http import StreamingHttpResponse
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -8,6 +12,7 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from controlplane.accounts.actors import request_actor
 from controlplane.accounts.permissions import ViewersReadAdminsChange
+from controlplane.audit.export import csv_lines, json_lines
 from controlplane.audit.filters import AuditFilter
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.serializers import (
@@ -17,6 +22,12 @@ from controlplane.audit.serializers import (
 )
 from controlplane.audit.verifying import latest_verification, verify_on_record
 from controlplane.middleware import request_id_of
+from controlplane.rest.negotiation import WhateverIsAccepted
+
+_FORMATS = {
+    "csv": (csv_lines, "text/csv; charset=utf-8"),
+    "jsonl": (json_lines, "application/jsonl"),
+}
 
 
 class AuditViewSet(ViewersReadAdminsChange, ReadOnlyModelViewSet[AuditEntry]):
@@ -28,6 +39,44 @@ class AuditViewSet(ViewersReadAdminsChange, ReadOnlyModelViewSet[AuditEntry]):
     filterset_class = AuditFilter
     ordering_fields = ["id", "created_at"]
     ordering = ["-id"]
+
+
+class ExportView(ViewersReadAdminsChange, GenericAPIView[AuditEntry]):
+    """Entries as a file."""
+
+    queryset = AuditEntry.objects.all()
+    serializer_class = AuditEntrySerializer
+    filterset_class = AuditFilter
+    filter_backends = [DjangoFilterBackend]
+    pagination_class = None
+    content_negotiation_class = WhateverIsAccepted
+
+    @extend_schema(
+        operation_id="audit_export",
+        filters=True,
+        parameters=[
+            OpenApiParameter(
+                "format",
+                str,
+                enum=sorted(_FORMATS),
+                default="jsonl",
+                description="JSON Lines as in archives, or CSV.",
+            )
+        ],
+        responses={(200, "application/jsonl"): str, (200, "text/csv"): str},
+    )
+    def get(self, request: Request) -> StreamingHttpResponse:
+        """All entries that match, oldest first, as a stream of any length."""
+        name = request.query_params.get("format", "jsonl")
+        if name not in _FORMATS:
+            raise ValidationError({"format": [f"Ask for one of {', '.join(sorted(_FORMATS))}."]})
+        lines, media_type = _FORMATS[name]
+        entries = self.filter_queryset(self.get_queryset())
+        return StreamingHttpResponse(
+            lines(entries),
+            content_type=media_type,
+            headers={"Content-Disposition": f'attachment; filename="audit.{name}"'},
+        )
 
 
 class VerificationView(ViewersReadAdminsChange, APIView):

@@ -224,13 +224,13 @@ def test_record__outside_of_a_transaction__is_not_overtaken(monkeypatch):
     if connection.vendor != "postgresql":
         pytest.skip("takes turns on PostgreSQL only")
     inserting, go_on = threading.Event(), threading.Event()
-    insert = services.insert_rows
+    encode = services.encode
 
-    def held(entry):
-        if entry.action == "slow.one":
+    def held(document):
+        if document["action"] == "slow.one":
             inserting.set()
             go_on.wait(DEADLINE_SECONDS)
-        insert(entry)
+        return encode(document)
 
     def write(action):
         try:
@@ -238,7 +238,7 @@ def test_record__outside_of_a_transaction__is_not_overtaken(monkeypatch):
         finally:
             connection.close()
 
-    monkeypatch.setattr(services, "insert_rows", held)
+    monkeypatch.setattr(services, "encode", held)
     slow = threading.Thread(target=write, args=("slow.one",))
     fast = threading.Thread(target=write, args=("fast.one",))
     slow.start()
