@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 
 from controlplane.audit.archiving import archive_line
 from controlplane.audit.models import AuditEntry
+from controlplane.audit.searching import number_of
 from controlplane.rest.csv import csv_line
 
 _PAGE = 500
@@ -60,10 +61,12 @@ def json_lines(entries: QuerySet[AuditEntry]) -> Iterator[str]:
 def _in_pages(entries: QuerySet[AuditEntry]) -> Iterator[AuditEntry]:
     """By number, a page at a time: nothing stays open while somebody reads slowly. What
     is added meanwhile is left out, or there might be no end."""
-    last = entries.order_by("-id").values_list("pk", flat=True).first()
+    number = number_of(entries)
+    last = entries.order_by(f"-{number}").values_list("pk", flat=True).first()
     after = 0
     while last is not None:
-        page = list(entries.filter(pk__gt=after, pk__lte=last).order_by("id")[:_PAGE])
+        some = entries.filter(**{f"{number}__gt": after, f"{number}__lte": last})
+        page = list(some.order_by(number)[:_PAGE])
         yield from page
         if len(page) < _PAGE:
             return

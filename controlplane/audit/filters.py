@@ -1,34 +1,70 @@
 """Filters of the audit log."""
 
+from datetime import datetime
+from typing import Any
+
+from django.core.validators import MinLengthValidator
+from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 
+from controlplane.audit import searching
+from controlplane.audit.actors import ActorKind
 from controlplane.audit.models import AuditEntry, Stage
 from controlplane.rest.filters import MomentFilter
 
 
 class AuditFilter(filters.FilterSet):
-    """`?action=&actor=&agent=&operation=&stage=&outcome=&request_id=&since=&until=`."""
+    """`?action=&actor=&actor_kind=&target=&agent=&engine=&operation=&request_id=&stage=&
+    outcome=&status=&since=&until=&text=`."""
 
     action = filters.CharFilter()
     actor = filters.CharFilter(field_name="actor_name")
+    actor_kind = filters.ChoiceFilter(choices=ActorKind.choices)
+    target = filters.CharFilter()
     agent = filters.CharFilter()
+    engine = filters.CharFilter()
     operation = filters.UUIDFilter(field_name="operation_id")
     request_id = filters.CharFilter()
     stage = filters.ChoiceFilter(choices=Stage.choices)
     outcome = filters.CharFilter()
-    since = MomentFilter(field_name="created_at", lookup_expr="gte")
-    until = MomentFilter(field_name="created_at", lookup_expr="lt")
+    status = filters.NumberFilter(min_value=100, max_value=599, decimal_places=0)
+    since = MomentFilter(method="begin")
+    until = MomentFilter(method="end")
+    text = filters.CharFilter(
+        method="search",
+        strip=False,
+        validators=[MinLengthValidator(searching.MIN_TEXT)],
+        help_text="Text in the difference between before and after, which is JSON: at least "
+        "3 characters, whether in upper or lower case.",
+    )
 
     class Meta:
         model = AuditEntry
         fields = [
             "action",
             "actor",
+            "actor_kind",
+            "target",
             "agent",
+            "engine",
             "operation",
             "request_id",
             "stage",
             "outcome",
+            "status",
             "since",
             "until",
+            "text",
         ]
+
+    def begin(self, entries: QuerySet[Any], name: str, value: datetime) -> QuerySet[Any]:
+        """Entries at that moment or later."""
+        return searching.since(entries, value)
+
+    def end(self, entries: QuerySet[Any], name: str, value: datetime) -> QuerySet[Any]:
+        """Entries before that moment."""
+        return searching.until(entries, value)
+
+    def search(self, entries: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        """Entries with that text in their difference."""
+        return searching.containing(entries, value)

@@ -15,6 +15,7 @@ from controlplane.accounts.permissions import ViewersReadAdminsChange
 from controlplane.audit.export import csv_lines, json_lines
 from controlplane.audit.filters import AuditFilter
 from controlplane.audit.models import AuditEntry
+from controlplane.audit.paging import AuditPagination
 from controlplane.audit.serializers import (
     AuditEntrySerializer,
     LatestVerificationSerializer,
@@ -37,6 +38,7 @@ class AuditViewSet(ViewersReadAdminsChange, ReadOnlyModelViewSet[AuditEntry]):
     serializer_class = AuditEntrySerializer
     lookup_value_regex = "[0-9]{1,18}"
     filterset_class = AuditFilter
+    pagination_class = AuditPagination
     ordering_fields = ["id", "created_at"]
     ordering = ["-id"]
 
