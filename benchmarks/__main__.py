@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from benchmarks import (
+    audit_log,
     change,
     checksum,
     device_transfer,
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "fleet_operation": fleet_operation.measure,
     "polling": polling.measure,
     "change": change.measure,
+    "audit_log": audit_log.measure,
     "hashing": hashing.measure,
     "checksum": checksum.measure,
     "transfer": transfer.measure,

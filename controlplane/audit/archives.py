@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import rfc8785
+
 from controlplane.audit.archiving import digest_of, manifest_path, signed_part
-from controlplane.audit.entries import encode
 from controlplane.audit.heads import read_heads
 from controlplane.audit.keys import KeyRing, KeyUnavailable
 from controlplane.audit.models import AuditEntry
@@ -130,7 +131,7 @@ def _rows(path: Path) -> Iterator[Row]:
         with gzip.open(path, "rb") as file:
             while line := file.readline(_MAX_LINE):
                 told = json.loads(line)
-                document = encode(told["entry"])
+                document = rfc8785.dumps(told["entry"])
                 yield (
                     int(told["id"]),
                     str(told["key"]).encode(),

@@ -11,43 +11,49 @@ entry, unless that one is `audit_key.rotate`, whose target names the next key.
 
 import hmac
 from dataclasses import dataclass
-from datetime import UTC, datetime
+
+from django.db import connections, router
 
 from controlplane.audit.keys import KeyRing
 from controlplane.audit.models import AuditEntry
-from controlplane.rows import Columns, read_rows
 
 GENESIS = "0" * 64
 FIRST_KEY = "k1"
 ROTATE = "audit_key.rotate"
 KEY_TARGET = "audit_key:"
-_HEAD = (Columns(AuditEntry, "entry", ("id", "key_id", "mac", "created_at", "action", "target")),)
-_LAST = "FROM audit_auditentry entry ORDER BY entry.id DESC LIMIT 1"
+_AT = {
+    "sqlite": "json_extract(document, '$.at')",
+    "postgresql": "document::json ->> 'at'",
+}
 
 
 @dataclass(frozen=True)
 class Head:
     """The end of the chain: the last entry's number and mac, and what the next entry
-    needs: its key, and a moment that it must not lie before (UTC)."""
+    needs: its key, and a moment that it must not lie before, as it is written."""
 
     id: int
     mac: str
     next_key: str
-    at: datetime
+    at: str
 
 
-_EMPTY = Head(0, GENESIS, FIRST_KEY, datetime(1970, 1, 1, tzinfo=UTC))
+_EMPTY = Head(0, GENESIS, FIRST_KEY, "")
 
 
 def read_head() -> Head:
     """The end of the chain now. Raises django.db.DatabaseError."""
-    found = read_rows(_HEAD, _LAST, [])
-    if not found:
+    connection = connections[router.db_for_write(AuditEntry)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, mac, key_id, {_AT[connection.vendor]}, action, target "  # noqa: S608
+            "FROM audit_auditentry ORDER BY id DESC LIMIT 1"
+        )
+        last = cursor.fetchone()
+    if last is None:
         return _EMPTY
-    (entry,) = found[0]
-    rotated = entry.action == ROTATE
-    next_key = entry.target.removeprefix(KEY_TARGET) if rotated else entry.key_id
-    return Head(entry.pk, entry.mac, next_key, entry.created_at)
+    number, mac, key_id, at, action, target = last
+    return Head(number, mac, target.removeprefix(KEY_TARGET) if action == ROTATE else key_id, at)
 
 
 def authenticated(document: bytes, number: int, key_id: str, previous: str) -> bytes:

@@ -24,6 +24,7 @@ from controlplane.audit.redaction import redact, redact_text
 MAX_PART_BYTES = 64 << 10
 """More than that of a request, an answer, a state before or after, or a difference is
 left out; its length and SHA-256 digest stand in its place."""
+_AT = "at"
 _MAX_INTEGER = (1 << 53) - 1  # RFC 8785, appendix D: what every reader takes for the same number.
 
 
@@ -50,10 +51,10 @@ class Content:
     status: int | None
     duration_ms: float | None
 
-    def document(self, at: datetime) -> dict[str, Any]:
-        """The document, redacted, without what canonical JSON cannot hold."""
+    def document(self) -> dict[str, Any]:
+        """The document but for its moment, redacted, without what canonical JSON cannot
+        hold."""
         return {
-            "at": moment(at),
             "stage": str(self.stage),
             "action": self.action,
             "actor_kind": str(self.actor.kind),
@@ -80,9 +81,25 @@ class Content:
         }
 
 
-def encode(document: Mapping[str, Any]) -> bytes:
-    """The document in canonical JSON, UTF-8."""
-    return rfc8785.dumps(dict(document))
+@dataclass(frozen=True)
+class Encoded:
+    """A document in canonical JSON, UTF-8, as long as it has no moment: that is known
+    only when it is the entry's turn, and then others wait."""
+
+    _before: bytes
+    _after: bytes
+
+    def at(self, text: str) -> bytes:
+        """The whole document, with that moment."""
+        return b'%b,"%b":"%b",%b' % (self._before, _AT.encode(), text.encode(), self._after)
+
+
+def encode(document: Mapping[str, Any]) -> Encoded:
+    """The document, without its moment, encoded."""
+    # Canonical JSON has its keys in order, and all of these are ASCII.
+    before = rfc8785.dumps({key: document[key] for key in document if key < _AT})
+    after = rfc8785.dumps({key: document[key] for key in document if key > _AT})
+    return Encoded(before[:-1], after[1:])
 
 
 def moment(at: datetime) -> str:

@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError, connections, router, transaction
@@ -12,7 +13,7 @@ from controlplane.audit import chain, trail
 from controlplane.audit.actors import Actor
 from controlplane.audit.catalogue import check_action
 from controlplane.audit.difference import difference
-from controlplane.audit.entries import Content, encode
+from controlplane.audit.entries import Content, encode, moment
 from controlplane.audit.events import is_event, publish
 from controlplane.audit.keys import key_ring
 from controlplane.audit.limiter import DenialLimiter
@@ -87,22 +88,22 @@ def _append(content: Content) -> AuditEntry:
     """Put it at the end of the chain. Whoever does so waits until the entry before is
     committed: SQLite has one writer anyway, PostgreSQL is told by a lock."""
     using = router.db_for_write(AuditEntry)
-    connection = connections[using]
     keys = key_ring()
+    document = content.document()
+    encoded = encode(document)
     # A login is recorded outside of a transaction: the lock would end with its statement.
-    with transaction.atomic(using=using, savepoint=False), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_TURN])
+    with transaction.atomic(using=using, savepoint=False):
+        take_turn()
         head = chain.read_head()
         number = head.id + 1
         # A clock that was set back must not put a later entry before an earlier one.
-        at = max(timezone.now(), head.at)
-        document = content.document(at)
-        encoded = encode(document)
-        mac = chain.mac_of(keys, encoded, number, head.next_key, head.mac)
-        row = (number, head.next_key, head.mac, mac, encoded.decode())
-        cursor.execute(_INSERT, row)
-    return _stored(row, content, document, at)
+        at = max(moment(timezone.now()), head.at)
+        whole = encoded.at(at)
+        mac = chain.mac_of(keys, whole, number, head.next_key, head.mac)
+        row = (number, head.next_key, head.mac, mac, whole.decode())
+        with connections[using].cursor() as cursor:
+            cursor.execute(_INSERT, row)
+    return _stored(row, content, document, datetime.fromisoformat(at))
 
 
 def take_turn() -> None:

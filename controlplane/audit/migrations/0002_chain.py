@@ -21,7 +21,7 @@ def _chain_what_there_is(apps, schema_editor):
     previous, number = GENESIS, 0
     for row in old.objects.using(connection.alias).order_by("id").iterator(500):
         number += 1
-        document = encode(_document(row))
+        document = encode(_document(row)).at(moment(row.created_at))
         mac = mac_of(key_ring(), document, number, FIRST_KEY, previous)
         with connection.cursor() as cursor:
             cursor.execute(
@@ -35,7 +35,7 @@ def _chain_what_there_is(apps, schema_editor):
 def _document(row):
     return {
         **dict.fromkeys(_ADDED, ""),
-        **{"at": moment(row.created_at), "before": None, "after": None, "diff": None},
+        **dict.fromkeys(("before", "after", "diff")),
         **{
             name: getattr(row, name)
             for name in (
