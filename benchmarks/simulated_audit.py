@@ -37,7 +37,7 @@ def rows(count: int, keys: KeyRing, head: chain.Head) -> Iterator[Row]:
     for place in range(count):
         number += 1
         content = content_of(chance, place)
-        document = encode(content.document()).at(moment(BEGIN + step * place))
+        document = encode(content.scalars(), content.parts()).at(moment(BEGIN + step * place))
         mac = chain.mac_of(keys, document, number, head.next_key, previous)
         yield number, head.next_key, previous, mac, document.decode()
         previous = mac

@@ -41,14 +41,17 @@ class Head:
 _EMPTY = Head(0, GENESIS, FIRST_KEY, "")
 
 
-def read_head() -> Head:
-    """The end of the chain now. Raises django.db.DatabaseError."""
+def read_head(before: str = "") -> Head:
+    """The end of the chain now, after the statement `before`, which goes along with the
+    question. Raises django.db.DatabaseError."""
     connection = connections[router.db_for_write(AuditEntry)]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id, mac, key_id, {_AT[connection.vendor]}, action, target "  # noqa: S608
+            f"{before} SELECT id, mac, key_id, {_AT[connection.vendor]}, action, target "  # noqa: S608
             "FROM audit_auditentry ORDER BY id DESC LIMIT 1"
         )
+        if before:
+            cursor.nextset()
         last = cursor.fetchone()
     if last is None:
         return _EMPTY

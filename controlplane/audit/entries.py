@@ -7,11 +7,12 @@ no second copy that could say something else.
 """
 
 import hashlib
-import math
 import uuid
-from collections.abc import Mapping
+from bisect import bisect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import Any
 
 import rfc8785
@@ -25,6 +26,8 @@ MAX_PART_BYTES = 64 << 10
 """More than that of a request, an answer, a state before or after, or a difference is
 left out; its length and SHA-256 digest stand in its place."""
 _AT = "at"
+_NULL = b"null"
+Scalar = str | int | float | None
 _MAX_INTEGER = (1 << 53) - 1  # RFC 8785, appendix D: what every reader takes for the same number.
 
 
@@ -51,9 +54,8 @@ class Content:
     status: int | None
     duration_ms: float | None
 
-    def document(self) -> dict[str, Any]:
-        """The document but for its moment, redacted, without what canonical JSON cannot
-        hold."""
+    def scalars(self) -> dict[str, Scalar]:
+        """What is a text, a number or nothing, redacted, by its name in the document."""
         return {
             "stage": str(self.stage),
             "action": self.action,
@@ -70,14 +72,19 @@ class Content:
             "engine": self.engine,
             # Redacting can make it longer.
             "reason": redact_text(self.reason)[:MAX_REASON],
-            "request": _part(dict(self.request)),
-            "answer": _part(self.answer),
-            "before": _part(self.before),
-            "after": _part(self.after),
-            "diff": _part(self.diff),
             "outcome": self.outcome,
             "status": self.status,
             "duration_ms": None if self.duration_ms is None else round(self.duration_ms, 3),
+        }
+
+    def parts(self) -> dict[str, object]:
+        """What can be of any form, not redacted yet, by its name in the document."""
+        return {
+            "request": self.request,
+            "answer": self.answer,
+            "before": self.before,
+            "after": self.after,
+            "diff": self.diff,
         }
 
 
@@ -91,15 +98,29 @@ class Encoded:
 
     def at(self, text: str) -> bytes:
         """The whole document, with that moment."""
-        return b'%b,"%b":"%b",%b' % (self._before, _AT.encode(), text.encode(), self._after)
+        return b'{%b,"%b":"%b",%b}' % (self._before, _AT.encode(), text.encode(), self._after)
 
 
-def encode(document: Mapping[str, Any]) -> Encoded:
-    """The document, without its moment, encoded."""
+def encode(scalars: Mapping[str, Scalar], parts: Mapping[str, object]) -> Encoded:
+    """The document, without its moment. Parts are redacted and made to fit."""
+    written = {name: _encode_scalar(value) for name, value in scalars.items()}
+    for name, part in parts.items():
+        written[name] = _NULL if part is None else _encode_part(part)
     # Canonical JSON has its keys in order, and all of these are ASCII.
-    before = rfc8785.dumps({key: document[key] for key in document if key < _AT})
-    after = rfc8785.dumps({key: document[key] for key in document if key > _AT})
-    return Encoded(before[:-1], after[1:])
+    names = sorted(written)
+    place = bisect(names, _AT)
+    return Encoded(_join(names[:place], written), _join(names[place:], written))
+
+
+def _join(names: Sequence[str], written: Mapping[str, bytes]) -> bytes:
+    return b",".join(b'"%b":%b' % (name.encode(), written[name]) for name in names)
+
+
+def _encode_scalar(value: Scalar) -> bytes:
+    if isinstance(value, str):
+        # What the standard library writes in C is the same for texts (RFC 8785, 3.2.2.2).
+        return encode_basestring(value).encode()
+    return _NULL if value is None else rfc8785.dumps(value)
 
 
 def moment(at: datetime) -> str:
@@ -107,25 +128,21 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _part(value: object) -> Any:
-    shown = fit(redact(value))
-    encoded = rfc8785.dumps(shown)
+def _encode_part(value: object) -> bytes:
+    encoded = rfc8785.dumps(fit(redact(value)))
     if len(encoded) <= MAX_PART_BYTES:
-        return shown
-    return {
-        "left_out": f"{len(encoded)} bytes",
-        "sha256": hashlib.sha256(encoded).hexdigest(),
-    }
+        return encoded
+    digest = hashlib.sha256(encoded).hexdigest()
+    return rfc8785.dumps({"left_out": f"{len(encoded)} bytes", "sha256": digest})
 
 
 def fit(value: object) -> Any:
     """The value with numbers that canonical JSON can hold; others as text."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
-    if isinstance(value, int):
+    if isinstance(value, int | float):
+        # Also a float: one that is whole is written like an integer. NaN is not less.
         return value if abs(value) <= _MAX_INTEGER else str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
         return {str(key): fit(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -18,8 +18,7 @@ def rotate_key(keys: KeyRing, *, actor: Actor, reason: str) -> AuditEntry:
     Raises KeyUnavailable and django.db.DatabaseError.
     """
     with transaction.atomic():
-        services.take_turn()
-        current = chain.read_head().next_key
+        current = chain.read_head(services.in_turn()).next_key
         following = f"k{int(re.sub('[^0-9]', '', current)) + 1}"
         keys.make_hmac_key(following)
         return services.record(

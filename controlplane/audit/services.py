@@ -89,12 +89,11 @@ def _append(content: Content) -> AuditEntry:
     committed: SQLite has one writer anyway, PostgreSQL is told by a lock."""
     using = router.db_for_write(AuditEntry)
     keys = key_ring()
-    document = content.document()
-    encoded = encode(document)
+    scalars = content.scalars()
+    encoded = encode(scalars, content.parts())
     # A login is recorded outside of a transaction: the lock would end with its statement.
     with transaction.atomic(using=using, savepoint=False):
-        take_turn()
-        head = chain.read_head()
+        head = chain.read_head(in_turn())
         number = head.id + 1
         # A clock that was set back must not put a later entry before an earlier one.
         at = max(moment(timezone.now()), head.at)
@@ -103,24 +102,23 @@ def _append(content: Content) -> AuditEntry:
         row = (number, head.next_key, head.mac, mac, whole.decode())
         with connections[using].cursor() as cursor:
             cursor.execute(_INSERT, row)
-    return _stored(row, content, document, datetime.fromisoformat(at))
+    return _stored(row, content, scalars, datetime.fromisoformat(at))
 
 
-def take_turn() -> None:
-    """Wait until nobody else is adding an entry; the turn ends with the transaction."""
+def in_turn() -> str:
+    """A statement that waits until nobody else is adding an entry; the turn ends with the
+    transaction. "" where whoever writes is alone anyway."""
     connection = connections[router.db_for_write(AuditEntry)]
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_TURN])
+    return f"SELECT pg_advisory_xact_lock({_TURN});" if connection.vendor == "postgresql" else ""
 
 
 def _stored(
-    row: tuple[Any, ...], content: Content, document: dict[str, Any], at: Any
+    row: tuple[Any, ...], content: Content, scalars: Mapping[str, Any], at: Any
 ) -> AuditEntry:
     """The entry with the columns as the database computes them."""
     number, key_id, previous, mac, encoded = row
     computed = {
-        name: document[name]
+        name: scalars[name]
         for name in (
             *("stage", "action", "request_id", "actor_kind", "actor_name", "actor_ref"),
             *("target", "agent", "engine", "reason", "outcome", "status"),

@@ -4,12 +4,13 @@ What was on record before is written anew in the form of now, numbered without g
 it is as trustworthy as it was until this moment, and from here on.
 """
 
+import rfc8785
 from django.db import migrations, models
 
 from controlplane.audit import guards
 from controlplane.audit.chain import FIRST_KEY, GENESIS, mac_of
 from controlplane.audit.columns import PERSISTED, FromDocument
-from controlplane.audit.entries import encode, fit, moment
+from controlplane.audit.entries import fit, moment
 from controlplane.audit.keys import key_ring
 
 _ADDED = ("on_behalf_of", "user_agent", "target", "engine")
@@ -21,7 +22,7 @@ def _chain_what_there_is(apps, schema_editor):
     previous, number = GENESIS, 0
     for row in old.objects.using(connection.alias).order_by("id").iterator(500):
         number += 1
-        document = encode(_document(row)).at(moment(row.created_at))
+        document = rfc8785.dumps(_document(row))
         mac = mac_of(key_ring(), document, number, FIRST_KEY, previous)
         with connection.cursor() as cursor:
             cursor.execute(
@@ -36,6 +37,7 @@ def _document(row):
     return {
         **dict.fromkeys(_ADDED, ""),
         **dict.fromkeys(("before", "after", "diff")),
+        "at": moment(row.created_at),
         **{
             name: getattr(row, name)
             for name in (

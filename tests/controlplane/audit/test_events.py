@@ -224,13 +224,13 @@ def test_record__outside_of_a_transaction__is_not_overtaken(monkeypatch):
     if connection.vendor != "postgresql":
         pytest.skip("takes turns on PostgreSQL only")
     inserting, go_on = threading.Event(), threading.Event()
-    encode = services.encode
+    mac_of = services.chain.mac_of
 
-    def held(document):
-        if document["action"] == "slow.one":
+    def held(keys, document, *place):
+        if b"slow.one" in document:
             inserting.set()
             go_on.wait(DEADLINE_SECONDS)
-        return encode(document)
+        return mac_of(keys, document, *place)
 
     def write(action):
         try:
@@ -238,7 +238,7 @@ def test_record__outside_of_a_transaction__is_not_overtaken(monkeypatch):
         finally:
             connection.close()
 
-    monkeypatch.setattr(services, "encode", held)
+    monkeypatch.setattr(services.chain, "mac_of", held)
     slow = threading.Thread(target=write, args=("slow.one",))
     fast = threading.Thread(target=write, args=("fast.one",))
     slow.start()
