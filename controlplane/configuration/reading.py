@@ -5,7 +5,7 @@ from typing import cast
 
 from controlplane import forwarding
 from controlplane.configuration.schema import Keys
-from controlplane.configuration.services import Observed
+from controlplane.configuration.services import Observed, last_numbers
 from controlplane.fleet.models import Agent, Dialect
 from controlplane.forwarding import AgentAnswer, AgentFailure, BadAgentAnswer, StateAfter
 from engine.contract import endpoint
@@ -16,6 +16,7 @@ def read_configurations(
 ) -> list[Observed | AgentFailure]:
     """What each agent has now, or why it does not tell, in the order of `agents`.
     `timeout` is in seconds and for each of two calls."""
+    numbers = last_numbers([agent.name for agent in agents])
     values = _ask(agents, "get_conf", request_id, timeout)
     with_schema = [agent for agent in agents if agent.dialect != Dialect.LMCACHE]
     schemas = dict(
@@ -26,7 +27,7 @@ def read_configurations(
         )
     )
     return [
-        _observed(agent, answer, schemas.get(agent.pk))
+        _observed(agent, answer, schemas.get(agent.pk), numbers[agent.name])
         for agent, answer in zip(agents, values, strict=True)
     ]
 
@@ -56,6 +57,7 @@ def _observed(
     agent: Agent,
     answer: AgentAnswer | AgentFailure,
     schema: AgentAnswer | AgentFailure | None,
+    last_number: int,
 ) -> Observed | AgentFailure:
     if isinstance(answer, AgentFailure):
         return answer
@@ -63,7 +65,7 @@ def _observed(
         return BadAgentAnswer(
             agent.name, f"GET /conf answered with status {answer.status}", StateAfter.UNCHANGED
         )
-    return Observed(answer.document, _keys_of(schema))
+    return Observed(answer.document, _keys_of(schema), last_number)
 
 
 def _keys_of(schema: AgentAnswer | AgentFailure | None) -> Keys:

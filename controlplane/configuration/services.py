@@ -51,6 +51,9 @@ class Observed:
 
     values: Values
     keys: Keys
+    after: int | None = None
+    """The number of the agent's last revision when it was asked; None if that does not
+    matter."""
 
 
 def find_active(agent: str) -> ConfigRevision | None:
@@ -78,6 +81,12 @@ def is_settled_at(agent: str, number: int) -> bool:
         agent=agent, state__in=(RevisionState.ACTIVE, *_OPEN)
     )
     return list(open_or_active.values_list("number", "state")) == [(number, RevisionState.ACTIVE)]
+
+
+def last_numbers(agents: Collection[str]) -> dict[str, int]:
+    """The number of each agent's last revision; 0 if there is none."""
+    found = ConfigRevision.objects.filter(agent__in=agents).values_list("agent")
+    return {**dict.fromkeys(agents, 0), **dict(found.annotate(Max("number")))}
 
 
 def known_schema(agent: str) -> Keys:
@@ -186,9 +195,13 @@ def import_observed(
     """Make what the agent has now the active revision, without a call.
 
     Secrets that the control plane knows stay known: the agent shows `***` for them.
-    Raises ChangeInProgress.
+    Raises ChangeInProgress, also if a revision was made since the agent was asked: what
+    it said then is not what it has now.
     """
     lock([agent])
+    last = _last_number(agent)
+    if observed.after is not None and observed.after != last:
+        raise ChangeInProgress(agent, last, "")
     remember_schema(agent, observed.keys)
     known: dict[str, object] = {}
     if (active := find_active(agent)) is not None:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from rest_framework.exceptions import ParseError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -28,6 +29,7 @@ from controlplane.inference.wishes import WISH_PARAMETERS, wishes_of
 from controlplane.middleware import request_id_of
 from controlplane.operations.effects import BegunRevision
 from controlplane.operations.services import Performed, perform
+from controlplane.rest.parsers import has_nul
 from engine import contract
 from engine.contract import Endpoint
 
@@ -141,7 +143,8 @@ def _read_body(request: Request, endpoint: Endpoint) -> bytes | None:
     if media_type != "application/json":
         raise contract.UnsupportedMediaType(media_type)
     raw: bytes = request.body
-    contract.parse_json_object(raw)
+    if has_nul(contract.parse_json_object(raw)):
+        raise ParseError("A string has a NUL character (\\u0000); leave it out.")
     return raw
 
 

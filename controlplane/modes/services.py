@@ -122,7 +122,7 @@ def apply_all(changes: Sequence[ModeChange]) -> None:
     for change in changes:
         desired = known.get(change.agent)
         if desired is None:
-            _insert_or_overwrite(_describe(change, DesiredMode(agent=change.agent)))
+            _insert_first(change)
         elif desired.change_id <= change.pk:
             update_rows(Changed(_describe(change, desired), _DESIRED_FIELDS))
 
@@ -146,14 +146,14 @@ def _find_locked(agent: str, switch: Switch) -> DesiredMode | None:
     return rows.filter(agent=agent, mode=switch.mode, backend=switch.backend).first()
 
 
-def _insert_or_overwrite(desired: DesiredMode) -> None:
-    """Somebody else may insert the first row of the switch at the same time."""
-    DesiredMode.objects.bulk_create(
-        [desired],
-        update_conflicts=True,
-        unique_fields=["agent", "mode", "backend"],
-        update_fields=list(_DESIRED_FIELDS),
-    )
+def _insert_first(change: ModeChange) -> None:
+    """The first row of the switch, unless somebody else inserts it at the same time; the
+    later change is what counts then."""
+    first = _describe(change, DesiredMode(agent=change.agent))
+    DesiredMode.objects.bulk_create([first], ignore_conflicts=True)
+    desired = _find_locked(change.agent, _switch_of(change))
+    if desired is not None and desired.change_id < change.pk:
+        update_rows(Changed(_describe(change, desired), _DESIRED_FIELDS))
 
 
 def refuse(change: ModeChange) -> None:

@@ -33,6 +33,14 @@ class Call:
         """The parameters without secrets."""
         return {name: redact_named(name, list(given)) for name, given in self.parameters.items()}
 
+    def hidden(self) -> dict[str, object]:
+        """What has to be sealed, so that the call can be made again; empty if it has no
+        secrets."""
+        shown = {name: list(given) for name, given in self.parameters.items()}
+        if self.shown_document() == self.document and self.shown_parameters() == shown:
+            return {}
+        return {"query": self.query, "body": self.document}
+
     def shown_query(self) -> str:
         """The query string without secrets."""
         return urlencode(self.shown_parameters(), doseq=True, safe="*,:/[]")

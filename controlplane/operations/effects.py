@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlencode
 
 from django.utils import timezone
@@ -90,6 +90,24 @@ class Wishes:
 
     expected_revision: int | None = None
     expires_at: datetime | None = None
+
+    def describe(self) -> dict[str, object]:
+        """As an operation keeps them."""
+        described: dict[str, object] = {}
+        if self.expires_at is not None:
+            described["expires_at"] = self.expires_at.isoformat()
+        if self.expected_revision is not None:
+            described["expected_revision"] = self.expected_revision
+        return described
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> "Wishes":
+        """The other way round."""
+        expires_at = described.get("expires_at")
+        return cls(
+            described.get("expected_revision"),
+            None if expires_at is None else datetime.fromisoformat(expires_at),
+        )
 
 
 class _Nothing:

@@ -64,3 +64,26 @@ class OperationNotFound(ContractError):
             "Operation not found",
             f"There is no operation {operation_id}; GET /api/v1/operations/ lists them.",
         )
+
+
+class NotForPeople(ContractError):
+    """What the control loop does, or what takes something back, nobody repeats."""
+
+    def __init__(self, operation: object) -> None:
+        super().__init__(
+            409,
+            "Not to be retried",
+            f"{operation} put something right or took something back; the control "
+            "loop tries again by itself. Make a new call instead.",
+        )
+
+
+class SecretsNotKept(ContractError):
+    """The secrets of a call are not known any more."""
+
+    def __init__(self, operation: object) -> None:
+        super().__init__(
+            409,
+            "Secrets not kept",
+            f"The secrets of {operation} were not kept; make the call anew.",
+        )

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from urllib.parse import urlencode
 
 from django.db import DatabaseError, IntegrityError, transaction
@@ -14,12 +13,13 @@ from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.limits import MAX_REASON
 from controlplane.audit.models import Stage
-from controlplane.audit.redaction import redact_text
+from controlplane.audit.redaction import REDACTED, redact_text
+from controlplane.configuration.values import shows_secret
 from controlplane.fleet.models import Agent
 from controlplane.fleet.vault import seal, unseal
 from controlplane.operations.calls import Call, check_reason, read_call
 from controlplane.operations.effects import Wishes, check_wishes
-from controlplane.operations.errors import NotRecorded
+from controlplane.operations.errors import NotForPeople, NotRecorded, SecretsNotKept
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.recording import common_engine
 from controlplane.operations.selecting import Selector, select
@@ -67,6 +67,8 @@ class Plan:
     body: Mapping[str, object] | None = None
     strategy: Strategy = field(default_factory=Strategy)
     wishes: Wishes = field(default_factory=Wishes)
+    expiry: str = ""
+    """As the caller wrote it: seconds from now are another moment with each call."""
     timeout_s: float = 30.0
     concurrency: int = 64
     reason: str = ""
@@ -97,6 +99,7 @@ class Plan:
             self.timeout_s,
             self.concurrency,
             self.reason,
+            self.expiry,
         ]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
@@ -126,7 +129,7 @@ def plan_operation(plan: Plan, *, key: str, actor: Actor, request_id: str) -> Pl
     operation = Operation(
         selector=plan.selector.describe(),
         strategy=plan.strategy.describe(),
-        options=_described_wishes(plan.wishes),
+        options=plan.wishes.describe(),
         concurrency=plan.concurrency,
         timeout_s=plan.timeout_s,
         idempotency_key=key,
@@ -153,6 +156,8 @@ def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operat
     known = list(found.order_by("name"))
     if not State(operation.state).is_final or not known:
         raise NothingToRetry(operation)
+    if operation.undo_of is not None or operation.actor_kind == ActorKind.CONTROLLER:
+        raise NotForPeople(operation)
     call = call_of(operation)
     check_wishes(call.endpoint, wishes_of(operation))
     retry = Operation(
@@ -172,18 +177,19 @@ def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operat
 
 def call_of(operation: Operation) -> Call:
     """The call that the operation makes, secrets in the clear. Raises
-    UnreadableSecret."""
+    UnreadableSecret, and SecretsNotKept for one of an older version."""
     sealed = unseal(operation.sealed)
     query = str(sealed.get("query", operation.query))
     document = sealed.get("body", operation.body)
+    if not sealed and (shows_secret(document) or REDACTED in query):
+        raise SecretsNotKept(operation)
     body = None if document is None else json.dumps(document).encode()
     return read_call(endpoint(operation.endpoint), query, body)
 
 
 def wishes_of(operation: Operation) -> Wishes:
     """What was wished beyond the call."""
-    text = operation.options.get("expires_at")
-    return Wishes(expires_at=None if text is None else datetime.fromisoformat(text))
+    return Wishes.of(operation.options)
 
 
 def actor_of(operation: Operation) -> Actor:
@@ -207,15 +213,12 @@ def _under_key(key: str, plan: Plan, actor: Actor) -> Operation | None:
 
 def _origin(call: Call, reason: str, actor: Actor, request_id: str) -> dict[str, object]:
     shown_query, shown_body = call.shown_query(), call.shown_document()
-    hidden: dict[str, object] = {}
-    if shown_body != call.document:
-        hidden = {"query": call.query, "body": call.document}
     return {
         "action": call.action,
         "endpoint": call.endpoint.operation_id,
         "query": shown_query,
         "body": shown_body,
-        "sealed": seal(hidden),
+        "sealed": seal(call.hidden()),
         "actor_kind": actor.kind,
         "actor_name": actor.name,
         "actor_ref": actor.ref,
@@ -260,10 +263,6 @@ def _record(operation: Operation, rows: list[OperationTarget], engine: str, acto
         raise
     except DatabaseError as error:
         raise NotRecorded from error
-
-
-def _described_wishes(wishes: Wishes) -> dict[str, object]:
-    return {} if wishes.expires_at is None else {"expires_at": wishes.expires_at.isoformat()}
 
 
 def _written(value: object) -> object:

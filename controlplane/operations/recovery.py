@@ -14,7 +14,7 @@ from controlplane.operations.effects import Begun, find_begun
 from controlplane.operations.lease import LEASE, is_abandoned, this_process, until
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.outcomes import state_of_fleet
-from controlplane.operations.recording import common_engine, record_completed
+from controlplane.operations.recording import common_engine, record_completed, record_part
 from controlplane.operations.truth import find_out
 from engine.contract import ContractError
 
@@ -73,13 +73,23 @@ def resolve(row: OperationTarget, actor: Actor, *, timeout: float) -> State:
     it is then. Raises ContractError."""
     operation = row.operation
     begun = find_begun(operation.pk, row.agent)
-    agent = Agent.objects.get(name=row.agent)
+    agent = Agent.objects.select_related("engine").get(name=row.agent)
     state, document = find_out(begun, agent, request_id=operation.request_id, timeout=timeout)
     if state is State.UNKNOWN:
         return state
     with transaction.atomic(durable=True):
+        # In the order of whoever carries it out: the operation, then the agent.
+        operation = Operation.objects.select_for_update().get(pk=operation.pk)
+        configuration.lock([row.agent])
+        row = OperationTarget.objects.get(pk=row.pk)
+        if row.state != State.UNKNOWN:
+            return State(row.state)
         settle(row, begun, state, document)
-        close(operation, actor)
+        if State(operation.state).is_final:
+            close(operation, actor)
+        else:
+            # Whoever carries it out goes on, and closes it.
+            record_part(operation, actor, row, engine=agent.engine.name, changed=begun.changed())
     return state
 
 

@@ -282,7 +282,17 @@ class Run:
         borne = self._strategy.max_failures
         if borne is None:
             return False
+        self._learn()
         return sum(State(row.state) in _FAILURES for row in self._rows) > borne
+
+    def _learn(self) -> None:
+        """Take over what the control loop found out about agents that did not answer."""
+        unknown = {row.pk: row for row in self._rows if row.state == State.UNKNOWN}
+        if not unknown:
+            return
+        for found in OperationTarget.objects.filter(pk__in=unknown):
+            row = unknown[found.pk]
+            row.state, row.answer, row.error = found.state, found.answer, found.error
 
     def _take_back(self) -> None:
         """Undo it on the agents that did it, in reverse order."""
@@ -308,6 +318,7 @@ class Run:
     def _finish(self) -> None:
         with transaction.atomic(durable=True):
             self._renew()
+            self._learn()
             for row in self._rows:
                 if row.state == State.PENDING:
                     row.state = State.CANCELLED

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Sequence
 
+from django.db import DatabaseError
+
 from controlplane.fleet.models import Agent
 from controlplane.operations.models import State
 from controlplane.operations.outcomes import Outcome
@@ -46,3 +48,5 @@ def _sample(agent: Agent, trigger: Trigger, request_id: str, timeout: float) -> 
         sample_now(agent, trigger=trigger, request_id=request_id, timeout=timeout)
     except ContractError as error:
         logger.warning("no snapshot at %s of %s: %s", trigger, agent.name, error.message)
+    except DatabaseError:
+        logger.exception("no snapshot at %s of %s", trigger, agent.name)

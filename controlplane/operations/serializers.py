@@ -174,6 +174,7 @@ class NewOperationSerializer(StrictSerializer):
             if strategy is None
             else Strategy(**{**strategy, "on_failure": OnFailure(strategy["on_failure"])}),
             wishes=Wishes(expires_at=expires_at),
+            expiry=str(data.get("expires_in_s", data.get("expires_at", ""))),
             timeout_s=data.get("timeout_s", settings.KVPLANE_AGENT_TIMEOUT),
             concurrency=data["concurrency"],
             reason=data["reason"],

@@ -15,7 +15,7 @@ to find.
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -31,6 +31,7 @@ from controlplane.audit.models import Stage
 from controlplane.audit.redaction import redact_text
 from controlplane.configuration.errors import ChangeInProgress
 from controlplane.fleet.models import Agent
+from controlplane.fleet.vault import seal
 from controlplane.forwarding import AgentAnswer, AgentFailure
 from controlplane.operations.calls import Call, check_reason, read_call
 from controlplane.operations.effects import Begun, Effect, Wishes, check_wishes, effect_of
@@ -119,6 +120,7 @@ def perform(
         request_id=request_id,
         timeout=timeout,
         undo_of=undo_of,
+        wishes=wishes,
     )
 
 
@@ -132,6 +134,7 @@ def carry_out(
     request_id: str,
     timeout: float,
     undo_of: uuid.UUID | None = None,
+    wishes: Wishes | None = None,
 ) -> Performed:
     """As perform(), with the effect on desired state given by the caller."""
     if not targets:
@@ -140,7 +143,8 @@ def carry_out(
     import_unknown(call.endpoint, targets, request_id=request_id, timeout=timeout)
     sample_before(call.endpoint, targets, request_id=request_id, timeout=timeout)
     by = Authorship(actor, reason, request_id, new_operation_id())
-    request = _record_in_turn(call, effect, targets, by, timeout, undo_of)
+    options = {} if wishes is None else wishes.describe()
+    request = _record_in_turn(call, effect, targets, by, timeout, undo_of, options)
     started = time.perf_counter()
     results: Sequence[AgentAnswer | AgentFailure] = [CallBrokeDown(a.name) for a in targets]
     try:
@@ -171,13 +175,14 @@ def _record_in_turn(
     by: Authorship,
     timeout: float,
     undo_of: uuid.UUID | None,
+    options: Mapping[str, object],
 ) -> _Request:
     """Put the request on record. Two changes of one configuration take turns: wait
     a moment for the one before."""
     deadline = time.monotonic() + _TURN_SECONDS
     while True:
         try:
-            return _record_request(call, effect, targets, by, timeout, undo_of)
+            return _record_request(call, effect, targets, by, timeout, undo_of, options)
         except ChangeInProgress:
             if time.monotonic() >= deadline:
                 raise
@@ -191,6 +196,7 @@ def _record_request(
     by: Authorship,
     timeout: float,
     undo_of: uuid.UUID | None,
+    options: Mapping[str, object],
 ) -> _Request:
     document = call.shown_document()
     lease_until = until(timedelta(seconds=timeout) + GRACE)
@@ -200,6 +206,8 @@ def _record_request(
         endpoint=call.endpoint.operation_id,
         query=call.shown_query(),
         body=document,
+        sealed=seal(call.hidden()),
+        options=dict(options),
         actor_kind=by.actor.kind,
         actor_name=by.actor.name,
         actor_ref=by.actor.ref,

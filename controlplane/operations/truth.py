@@ -39,12 +39,17 @@ def find_out(
 def _outcome_of_revision(
     revision: ConfigRevision, observed: Mapping[str, object]
 ) -> tuple[State, object]:
-    wanted = show(configuration.requested_values(revision), ())
+    requested = configuration.requested_values(revision)
+    wanted = show(requested, ())
     updated = {
         key: observed[key]
         for key, value in wanted.items()
         if key in observed and _agrees(value, observed[key])
     }
+    told = [key for key in updated if key in revision.diff and wanted[key] == requested[key]]
+    if not told and any(wanted[key] != requested[key] for key in wanted):
+        # Secrets read the same whether they were changed or not.
+        return State.UNKNOWN, _CANNOT_TELL
     if len(updated) == len(wanted):
         return State.SUCCEEDED, {"updated": updated}
     missing = {key: "The agent does not have this value." for key in wanted if key not in updated}

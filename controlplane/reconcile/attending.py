@@ -14,7 +14,9 @@ from controlplane.audit.authorship import Authorship
 from controlplane.configuration import services as configuration
 from controlplane.configuration.models import ConfigRevision, RevisionState, Source
 from controlplane.configuration.reading import read_configuration
+from controlplane.configuration.schema import secret_keys
 from controlplane.configuration.services import Observed
+from controlplane.configuration.values import show
 from controlplane.fleet.models import Agent
 from controlplane.modes import services as modes
 from controlplane.modes.models import Mode, ModeSource
@@ -182,7 +184,11 @@ def _compare_configuration(sighting: Sighting, request_id: str) -> _Found | None
     if active.settled_at is None or active.settled_at >= started:
         return None
     drift = compare_configuration(
-        active.values, observed.values, observed.keys, _managed_keys(agent.name, observed)
+        active.values,
+        # As the revision has them: some values are shown otherwise here than by the agent.
+        show(observed.values, secret_keys(observed.keys)),
+        observed.keys,
+        _managed_keys(agent.name, observed),
     )
     if drift.fixed:
         _take_up_fixed(agent, active, observed, drift, request_id)
@@ -212,7 +218,7 @@ def _take_up_fixed(
     values = {**observed.values, **{key: active.values[key] for key in drift.live}}
     import_configuration(
         agent,
-        Observed(values, observed.keys),
+        Observed(values, observed.keys, observed.after),
         Source.RESTART,
         "started with other settings",
         request_id,

@@ -30,7 +30,8 @@ class WatchViewSet(
     lookup_url_kwarg = "agent"
     lookup_value_regex = NAME_PATTERN
     filterset_class = WatchFilter
-    ordering_fields = ["id", "drift_since"]
+    # Not by what can be null: a page begins after a value.
+    ordering_fields = ["id"]
     ordering = ["id"]
 
     def get_serializer_class(self) -> type[BaseSerializer[Watch]]:

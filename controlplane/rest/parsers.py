@@ -29,14 +29,15 @@ class StrictJSONParser(BaseParser):
             document = parse_json_object(stream.read(MAX_BODY_BYTES + 1))
         except InvalidBody as error:
             raise ParseError(error.message) from None
-        if _has_nul(document):
+        if has_nul(document):
             raise ParseError("A string has a NUL character (\\u0000); leave it out.")
         return document
 
 
-def _has_nul(node: object) -> bool:
+def has_nul(node: object) -> bool:
+    """Whether a text of the document has a NUL, which PostgreSQL cannot store."""
     if isinstance(node, str):
         return "\x00" in node
     if isinstance(node, dict):
-        return any(_has_nul(part) for item in node.items() for part in item)
-    return isinstance(node, list) and any(_has_nul(part) for part in node)
+        return any(has_nul(part) for item in node.items() for part in item)
+    return isinstance(node, list) and any(has_nul(part) for part in node)
