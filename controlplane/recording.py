@@ -20,6 +20,7 @@ from controlplane.audit import services as audit
 from controlplane.audit import trail
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.reads import ReadPolicy, policy_for
+from controlplane.audit.redaction import hide_named
 from controlplane.audit.trail import Trail
 from controlplane.middleware import request_id_of
 
@@ -131,7 +132,7 @@ def _record_read(
     answer = None
     if policy is ReadPolicy.FULL:
         described["query"] = request.GET.dict()
-        answer = _answer_of(response)
+        answer = hide_named(_answer_of(response), followed.secrets)
     try:
         audit.record(
             action="request.read",

@@ -9,6 +9,7 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from controlplane.audit.forwarding.receivers import BadReceiver, read_syslog, read_webhook
 from controlplane.audit.reads import BadReadPolicy, read_policies
 from controlplane.keyfile import read_or_create
 from controlplane.resources import OWN_RESOURCES
@@ -77,6 +78,16 @@ try:
     ]
 except ValueError as _error:
     raise ImproperlyConfigured(f"KVPLANE_TRUSTED_PROXIES: {_error}.") from None
+try:
+    KVPLANE_AUDIT_WEBHOOK = read_webhook(
+        env.str("KVPLANE_AUDIT_WEBHOOK_URL", default=""),
+        env.str("KVPLANE_AUDIT_WEBHOOK_SECRET", default=""),
+        env.float("KVPLANE_AUDIT_WEBHOOK_TIMEOUT", default=10.0),
+    )
+    KVPLANE_AUDIT_SYSLOG = read_syslog(env.str("KVPLANE_AUDIT_SYSLOG", default=""))
+except BadReceiver as _error:
+    raise ImproperlyConfigured(f"{_error}.") from None
+KVPLANE_AUDIT_FORWARD_SECONDS = env.float("KVPLANE_AUDIT_FORWARD_SECONDS", default=1.0)
 for _name in (
     "KVPLANE_POLL_SECONDS",
     "KVPLANE_POLL_TIMEOUT",
@@ -84,6 +95,7 @@ for _name in (
     "KVPLANE_OFFLINE_AFTER_MISSED",
     "KVPLANE_REPAIR_ATTEMPTS",
     "KVPLANE_AUDIT_HEAD_SECONDS",
+    "KVPLANE_AUDIT_FORWARD_SECONDS",
     "KVPLANE_EVENTS_PATROL_SECONDS",
     "KVPLANE_EVENTS_RECHECK_SECONDS",
     "KVPLANE_STATISTICS_SECONDS",

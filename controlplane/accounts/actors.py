@@ -10,6 +10,7 @@ from controlplane.accounts.models import ApiToken, User
 from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.commands import command_actor
 from controlplane.audit.limits import MAX_ACTOR_NAME, MAX_SOURCE_ADDRESS, MAX_USER_AGENT
+from controlplane.audit.redaction import redact_text
 
 __all__ = ["command_actor", "request_actor", "source_address", "user_actor"]
 
@@ -70,7 +71,8 @@ def _origin(request: Request | HttpRequest) -> tuple[str, str, str]:
 def _shown(header: str, length: int) -> str:
     # WSGI hands header bytes over as Latin-1.
     text = header.encode("latin-1", "replace").decode("utf-8", "replace").strip()
-    return "".join(character for character in text if character.isprintable())[:length]
+    shown = "".join(character for character in text if character.isprintable())
+    return redact_text(shown)[:length]
 
 
 def _is_trusted_proxy(address: str) -> bool:

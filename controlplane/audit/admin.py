@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from controlplane.audit.models import AuditEntry
+from controlplane.audit.models import AuditEntry, ForwardingCursor
 from controlplane.rest.admin import ReadOnlyModelAdmin
 
 
@@ -15,3 +15,10 @@ class AuditEntryAdmin(ReadOnlyModelAdmin):
     search_fields = ("action", "actor_name", "agent", "reason", "request_id", "=operation_id")
     # The log grows without bound; counting it for every page would too.
     show_full_result_count = False
+
+
+@admin.register(ForwardingCursor)
+class ForwardingCursorAdmin(ReadOnlyModelAdmin):
+    """How far entries were forwarded."""
+
+    list_display = ("name", "last_id", "delivered_at", "attempts", "last_error")

@@ -1,12 +1,15 @@
-"""What the log needs besides entries, for as long as a process runs: signed heads."""
+"""What the log needs besides entries, for as long as a process runs: signed heads, and
+somebody who forwards."""
 
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from django.conf import settings
 from django.db import DatabaseError, connections
 
+from controlplane.audit.forwarding.forwarder import forwarders
 from controlplane.audit.heads import HeadWriter, head_writer
 
 logger = logging.getLogger(__name__)
@@ -23,6 +26,8 @@ class AuditKeeper:
     def start(self) -> None:
         """Begin, in threads of its own."""
         self._begin("audit_heads", self._sign_heads)
+        for forwarder in forwarders():
+            self._begin(f"audit_{forwarder.name}", partial(forwarder.run, self._stopping))
 
     def stop(self) -> None:
         """Write the head that is the last, and end."""

@@ -173,3 +173,18 @@ class AuditEntry(models.Model):
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raises AppendOnlyError."""
         raise AppendOnlyError
+
+
+class ForwardingCursor(models.Model):
+    """How far entries were forwarded to one receiver, and who does it now."""
+
+    name = models.CharField(max_length=16, unique=True)
+    last_id = models.BigIntegerField(help_text="The number of the last entry delivered.")
+    delivered_at = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(default=0, help_text="That failed, since then.")
+    last_error = models.CharField(max_length=500, blank=True)
+    holder = models.CharField(max_length=128, blank=True, editable=False)
+    held_until = models.DateTimeField(null=True, editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.name} up to {self.last_id}"

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from functools import lru_cache
 
@@ -74,6 +74,21 @@ def redact(value: object, depth: int = _MAX_DEPTH) -> object:
 def redact_named(name: str, value: object, depth: int = _MAX_DEPTH) -> object:
     """`value` redacted, knowing under which name it stands."""
     return _hide(value) if _is_secret(name, value) else redact(value, depth)
+
+
+def hide_named(value: object, names: Collection[str]) -> object:
+    """A copy of a JSON-ready value in which what stands under these names, at any depth,
+    reads `***`."""
+    if not names:
+        return value
+    if isinstance(value, _MAPPINGS):
+        return {
+            key: _hide(item) if key in names else hide_named(item, names)
+            for key, item in value.items()
+        }
+    if isinstance(value, _LISTS):
+        return [hide_named(item, names) for item in value]
+    return value
 
 
 def redact_text(text: str) -> str:

@@ -9,7 +9,7 @@ import json
 from datetime import datetime
 from typing import cast
 
-from django.db import connections
+from django.db import connections, router
 from django.db.models import BigIntegerField, QuerySet
 from django.db.models.expressions import RawSQL
 
@@ -18,6 +18,7 @@ from controlplane.audit.models import AuditEntry
 MIN_TEXT = 3
 """Characters: what the indexes are made of."""
 _NUMBER = "number"
+_COMMON = 2000
 
 
 def first_at(moment: datetime) -> int | None:
@@ -44,11 +45,16 @@ def containing(entries: QuerySet[AuditEntry], text: str) -> QuerySet[AuditEntry]
     # As it stands inside of a JSON string.
     written = json.dumps(text, ensure_ascii=False)[1:-1]
     if connections[entries.db].vendor == "postgresql":
-        pattern = written.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
         # Exactly the expression of the index.
         condition = "(audit_auditentry.document::json ->> 'diff') ILIKE %s"
-        return entries.extra(where=[condition], params=[f"%{pattern}%"])  # noqa: S610
-    phrase = '"' + written.replace('"', '""') + '"'
+        return entries.extra(where=[condition], params=[f"%{_escaped(written)}%"])  # noqa: S610
+    if entries.query.where and _is_common(written):
+        # The others choose; those are read. An index of text could not go on from there.
+        return entries.extra(
+            where=["json_extract(audit_auditentry.document, '$.diff') LIKE %s ESCAPE '\\'"],
+            params=[f"%{_escaped(written)}%"],
+        )
+    phrase = _phrase(written)
     found = entries.extra(
         tables=["audit_changes"],
         where=["audit_changes.rowid = audit_auditentry.id", "audit_changes MATCH %s"],
@@ -56,6 +62,26 @@ def containing(entries: QuerySet[AuditEntry], text: str) -> QuerySet[AuditEntry]
     )
     number = RawSQL("audit_changes.rowid", [], BigIntegerField())
     return cast(QuerySet[AuditEntry], found.annotate(**{_NUMBER: number}))
+
+
+def _is_common(written: str) -> bool:
+    """Whether so many differences have the text that one looks at fewer without the index
+    of text. Counting ends there."""
+    with connections[router.db_for_read(AuditEntry)].cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM "
+            "(SELECT 1 FROM audit_changes WHERE audit_changes MATCH %s LIMIT %s)",
+            [_phrase(written), _COMMON],
+        )
+        return bool(cursor.fetchone()[0] == _COMMON)
+
+
+def _phrase(written: str) -> str:
+    return '"' + written.replace('"', '""') + '"'
+
+
+def _escaped(written: str) -> str:
+    return written.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
 
 
 def number_of(entries: QuerySet[AuditEntry]) -> str:

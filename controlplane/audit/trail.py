@@ -16,6 +16,8 @@ class Trail:
     agent: str = ""
     engine: str = ""
     reads: str = ""
+    secrets: frozenset[str] = frozenset()
+    """Names whose values are secret besides those that sound like it."""
 
 
 _current: ContextVar[Trail | None] = ContextVar("audit_trail", default=None)

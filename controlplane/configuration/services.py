@@ -89,6 +89,15 @@ def last_numbers(agents: Collection[str]) -> dict[str, int]:
     return {**dict.fromkeys(agents, 0), **dict(found.annotate(Max("number")))}
 
 
+def known_secrets(agents: Collection[str]) -> frozenset[str]:
+    """The keys that the schema of any of these agents marks secret. Of an agent that has
+    not told its schema yet, those that any agent's marks."""
+    schemas = list(ConfigSchema.objects.filter(agent__in=agents))
+    if len(schemas) < len(set(agents)):
+        schemas = list(ConfigSchema.objects.all())
+    return frozenset().union(*(secret_keys(schema.keys) for schema in schemas))
+
+
 def known_schema(agent: str) -> Keys:
     """The schema that the agent told last; empty if it never told one."""
     known = ConfigSchema.objects.filter(agent=agent).first()
@@ -122,7 +131,7 @@ def propose(agent: str, proposal: Proposal, by: Authorship) -> ConfigRevision:
         raise ChangeInProgress(agent, pending.number, str(pending.operation_id or ""))
     active = find_active(agent)
     check_expected(agent, active, proposal.expected)
-    hidden_keys = secret_keys(known_schema(agent))
+    hidden_keys = known_secrets([agent])
     base = {} if active is None else real_values(active)
     revision = ConfigRevision(
         agent=agent,
@@ -166,7 +175,7 @@ def accept(revision: ConfigRevision, updated: Values, refused: Mapping[str, str]
     if overtaken.exists():
         _close(current, RevisionState.FAILED, {ALL_KEYS: "A later change overtook this one."})
         return
-    hidden_keys = secret_keys(known_schema(revision.agent))
+    hidden_keys = known_secrets([revision.agent])
     base = {} if active is None else real_values(active)
     current.parent = None if active is None else active.number
     current.refused = dict(refused)

@@ -18,6 +18,7 @@ from controlplane.accounts.models import UserRole
 from controlplane.accounts.permissions import RolePermission
 from controlplane.audit import trail
 from controlplane.configuration.models import RevisionState
+from controlplane.configuration.services import known_secrets
 from controlplane.forwarding.answers import AgentAnswer
 from controlplane.forwarding.client import send
 from controlplane.inference.browsing import BrowsableCallRenderer, browsable_data
@@ -91,6 +92,8 @@ class ForwardedViewSet(ViewSet):
             followed.agent, followed.engine = agent.name, agent.engine.name
             followed.action = endpoint.action or ""
             followed.reads = "" if endpoint.changes(values) else str(endpoint.group)
+            if followed.reads and settings.KVPLANE_AUDIT_READS:
+                followed.secrets = known_secrets([agent.name])
         passed_on = urlencode(
             {name: given for name, given in query.items() if name not in _NOT_PASSED_ON},
             doseq=True,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from controlplane.audit.limits import MAX_REASON
-from controlplane.audit.redaction import redact, redact_named
+from controlplane.audit.redaction import REDACTED, hide_named, redact, redact_named
 from engine.contract import ContractError, Endpoint, Values, parse_query, read_parameters
 
 
@@ -23,6 +23,8 @@ class Call:
     """As read."""
     document: object
     """What the body holds."""
+    secrets: frozenset[str] = frozenset()
+    """Names that the agents' schemas mark secret, whatever they sound like."""
 
     @property
     def action(self) -> str:
@@ -31,7 +33,10 @@ class Call:
 
     def shown_parameters(self) -> dict[str, object]:
         """The parameters without secrets."""
-        return {name: redact_named(name, list(given)) for name, given in self.parameters.items()}
+        return {
+            name: [REDACTED] if name in self.secrets else redact_named(name, list(given))
+            for name, given in self.parameters.items()
+        }
 
     def hidden(self) -> dict[str, object]:
         """What has to be sealed, so that the call can be made again; empty if it has no
@@ -47,7 +52,7 @@ class Call:
 
     def shown_document(self) -> object:
         """The body without secrets."""
-        return redact(self.document)
+        return redact(hide_named(self.document, self.secrets))
 
 
 def read_call(endpoint: Endpoint, query: str, body: bytes | None) -> Call:

@@ -1,9 +1,9 @@
 """What came of an operation, agent by agent and altogether."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from controlplane.audit.redaction import redact
+from controlplane.audit.redaction import hide_named, redact
 from controlplane.fleet.models import Agent
 from controlplane.forwarding import AgentAnswer, AgentFailure, StateAfter
 from controlplane.operations.models import OperationTarget, State
@@ -33,19 +33,20 @@ def outcome_of(agent: Agent, result: AgentAnswer | AgentFailure) -> Outcome:
     return Outcome(agent, _state_of(result), result)
 
 
-def fill(row: OperationTarget, outcome: Outcome) -> None:
-    """Write the outcome into the row, redacted."""
+def fill(row: OperationTarget, outcome: Outcome, secrets: Collection[str] = ()) -> None:
+    """Write the outcome into the row, redacted; `secrets` are names that are secret
+    besides those that sound like it."""
     row.state = outcome.state
     result = outcome.result
     row.status = result.status
     if isinstance(result, AgentFailure):
-        row.error = redact(result.body())
+        row.error = redact(hide_named(result.body(), secrets))
         return
     row.duration_ms = result.duration_ms
     if len(result.body) > _MAX_STORED_BYTES:
         row.answer = {"left_out": f"{len(result.body)} bytes"}
     else:
-        row.answer = redact(result.document)
+        row.answer = redact(hide_named(result.document, secrets))
 
 
 def summary(rows: Sequence[OperationTarget]) -> object:

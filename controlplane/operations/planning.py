@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
 from django.db import DatabaseError, IntegrityError, transaction
@@ -14,11 +14,12 @@ from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.limits import MAX_REASON
 from controlplane.audit.models import Stage
 from controlplane.audit.redaction import REDACTED, redact_text
+from controlplane.configuration import services as configuration
 from controlplane.configuration.values import shows_secret
 from controlplane.fleet.models import Agent
 from controlplane.fleet.vault import seal, unseal
 from controlplane.operations.calls import Call, check_reason, read_call
-from controlplane.operations.effects import Wishes, check_wishes
+from controlplane.operations.effects import CONF_UPDATE, Wishes, check_wishes
 from controlplane.operations.errors import NotForPeople, NotRecorded, SecretsNotKept
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.recording import common_engine
@@ -126,6 +127,7 @@ def plan_operation(plan: Plan, *, key: str, actor: Actor, request_id: str) -> Pl
     check_strategy(plan.strategy, plan.endpoint)
     check_reason(plan.reason)
     agents = select(plan.selector, plan.endpoint)
+    call = replace(call, secrets=_secrets_of(call, [agent.name for agent in agents]))
     operation = Operation(
         selector=plan.selector.describe(),
         strategy=plan.strategy.describe(),
@@ -160,6 +162,7 @@ def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operat
         raise NotForPeople(operation)
     call = call_of(operation)
     check_wishes(call.endpoint, wishes_of(operation))
+    call = replace(call, secrets=_secrets_of(call, failed))
     retry = Operation(
         selector={"agents": [agent.name for agent in known]},
         strategy=operation.strategy,
@@ -202,6 +205,10 @@ def actor_of(operation: Operation) -> Actor:
         operation.user_agent,
         operation.on_behalf_of,
     )
+
+
+def _secrets_of(call: Call, agents: Sequence[str]) -> frozenset[str]:
+    return configuration.known_secrets(agents) if call.action == CONF_UPDATE else frozenset()
 
 
 def _under_key(key: str, plan: Plan, actor: Actor) -> Operation | None:

@@ -87,6 +87,8 @@ class Run:
         self._strategy = Strategy.of(operation.strategy)
         self._rows = list(operation.targets.order_by("wave", "id"))
         names = [row.agent for row in self._rows]
+        is_configuration = self._call.action == CONF_UPDATE
+        self._secrets = configuration.known_secrets(names) if is_configuration else frozenset()
         self._agents = {agent.name: agent for agent in _callable(names)}
         self._begun: dict[int, Begun] = {}
         self._started = time.perf_counter()
@@ -248,7 +250,7 @@ class Run:
         self._write(row, outcome_of(agent, NotBegun(row.agent, error)))
 
     def _write(self, row: OperationTarget, outcome: Outcome) -> None:
-        fill(row, outcome)
+        fill(row, outcome, self._secrets)
         update_rows(Changed(row, OUTCOME_FIELDS))
 
     def _record_completed(self, row: OperationTarget, changed: DesiredChange | None) -> None:

@@ -16,7 +16,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from django.db import DatabaseError, transaction
@@ -29,12 +29,20 @@ from controlplane.audit.authorship import Authorship
 from controlplane.audit.limits import MAX_REASON
 from controlplane.audit.models import Stage
 from controlplane.audit.redaction import redact_text
+from controlplane.configuration import services as configuration
 from controlplane.configuration.errors import ChangeInProgress
 from controlplane.fleet.models import Agent
 from controlplane.fleet.vault import seal
 from controlplane.forwarding import AgentAnswer, AgentFailure
 from controlplane.operations.calls import Call, check_reason, read_call
-from controlplane.operations.effects import Begun, Effect, Wishes, check_wishes, effect_of
+from controlplane.operations.effects import (
+    CONF_UPDATE,
+    Begun,
+    Effect,
+    Wishes,
+    check_wishes,
+    effect_of,
+)
 from controlplane.operations.errors import CallBrokeDown, NotRecorded, OutcomeNotRecorded
 from controlplane.operations.ids import new_operation_id
 from controlplane.operations.importing import import_unknown
@@ -83,6 +91,7 @@ class _Request:
     operation: Operation
     rows: list[OperationTarget]
     begun: list[Begun]
+    secrets: frozenset[str]
 
 
 def perform(
@@ -140,6 +149,9 @@ def carry_out(
     if not targets:
         raise ValueError("there is nobody to call")
     check_reason(reason)
+    if call.action == CONF_UPDATE:
+        names = [agent.name for agent in targets]
+        call = replace(call, secrets=configuration.known_secrets(names))
     import_unknown(call.endpoint, targets, request_id=request_id, timeout=timeout)
     sample_before(call.endpoint, targets, request_id=request_id, timeout=timeout)
     by = Authorship(actor, reason, request_id, new_operation_id())
@@ -256,7 +268,7 @@ def _record_request(
     except DatabaseError as error:
         logger.exception("operation for request %s could not be recorded", by.request_id)
         raise NotRecorded from error
-    return _Request(operation, rows, begun)
+    return _Request(operation, rows, begun, call.secrets)
 
 
 def _record_outcomes(
@@ -266,7 +278,7 @@ def _record_outcomes(
     operation.state = joint_state(outcome.state for outcome in outcomes)
     operation.finished_at = timezone.now()
     for row, outcome in zip(rows, outcomes, strict=True):
-        fill(row, outcome)
+        fill(row, outcome, request.secrets)
     try:
         with transaction.atomic(durable=True):
             for begun, outcome in zip(request.begun, outcomes, strict=True):

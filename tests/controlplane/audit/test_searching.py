@@ -9,6 +9,7 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controlplane.audit import searching
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.searching import containing
 
@@ -81,6 +82,17 @@ def test_text__in_the_difference__is_found_whatever_case(db, write, found):
     assert found(text="CHUNK_SIZE") == ["two"]
     assert found(text="chunk_size", agent="worker-0") == ["two"]
     assert found(text="chunk_size", agent="worker-1") == []
+
+
+def test_text__common_with_another_filter__is_read_and_not_looked_up(db, write, found, monkeypatch):
+    monkeypatch.setattr(searching, "_COMMON", 2)
+    write(0, request_id="one", before={}, after={"Chunk_%": "a"})
+    write(1, request_id="two", before={}, after={"chunk_%": "b"})
+    write(3, request_id="three", before={}, after={"chunk__": "b"})
+
+    assert found(text="chunk_%", agent="worker-0") == ["one"]
+    assert found(text="chunk_", agent="worker-0") == ["three", "one"]
+    assert found(text="chunk_%") == ["two", "one"]
 
 
 @pytest.mark.parametrize("text", ["", "ab"])

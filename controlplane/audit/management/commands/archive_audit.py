@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from controlplane.audit.archiving import AlreadyArchiving, archive, last_before
 from controlplane.audit.commands import command_actor
+from controlplane.audit.forwarding.forwarder import forwarded_up_to
 from controlplane.audit.heads import heads_directory
 from controlplane.audit.keys import key_ring
 from controlplane.audit.verification import latest_checkpoint, verify
@@ -55,6 +56,10 @@ class Command(BaseCommand):
 
     def _archive(self, options: dict[str, Any]) -> str:
         until = last_before(timezone.now() - timedelta(days=options["older_than"]))
+        forwarded = forwarded_up_to()
+        if forwarded is not None:
+            # A receiver that is behind would never get them.
+            until = min(until, forwarded)
         begin = latest_checkpoint().number + 1
         if options["dry_run"]:
             count = max(0, until - begin + 1)
