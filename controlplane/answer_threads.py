@@ -15,30 +15,28 @@ from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 logger = logging.getLogger(__name__)
-QuestionT = TypeVar("QuestionT")
 AnswerT = TypeVar("AnswerT")
 Work = Callable[[], None]
 
 
-class AnswerThreads(Generic[QuestionT, AnswerT]):
-    """At most `count` threads that call `answer`, started when they are needed and
-    stopped with the process, after what they are at. When `answer` raises
-    something, that is logged and `broken` is the answer."""
+class AnswerThreads:
+    """At most `count` threads that do what they are asked for in the order in which
+    they are asked, started when they are needed and stopped with the process, after
+    what they are at."""
 
-    def __init__(self, count: int, answer: Callable[[QuestionT], AnswerT], broken: AnswerT) -> None:
-        self._answer = answer
-        self._broken = broken
+    def __init__(self, count: int) -> None:
         self._lock = Lock()
         self._idle = [_Worker(f"http_{number}") for number in reversed(range(count))]
         self._backlog: deque[Callable[[_Worker], None]] = deque()
 
-    def ask(self, question: QuestionT) -> "asyncio.Future[AnswerT]":
-        """The answer, for the event loop that runs in the caller's thread."""
+    def ask(self, question: Callable[[], AnswerT]) -> "asyncio.Future[AnswerT | None]":
+        """What `question` returns, for the event loop that runs in the caller's thread.
+        When it raises something, that is logged and None is the answer."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[AnswerT] = loop.create_future()
+        future: asyncio.Future[AnswerT | None] = loop.create_future()
         work = partial(self._work, question, loop, future)
         with self._lock:
             if not self._idle:
@@ -50,14 +48,14 @@ class AnswerThreads(Generic[QuestionT, AnswerT]):
 
     def _work(
         self,
-        question: QuestionT,
+        question: Callable[[], AnswerT],
         loop: asyncio.AbstractEventLoop,
-        future: "asyncio.Future[AnswerT]",
+        future: "asyncio.Future[AnswerT | None]",
         worker: "_Worker",
     ) -> None:
-        answer = self._broken
+        answer = None
         try:
-            answer = self._answer(question)
+            answer = question()
         except (Exception, SystemExit):
             logger.exception("a request could not be answered")
         finally:
@@ -106,7 +104,7 @@ def _stop_here() -> None:
     """What tells a thread to stop."""
 
 
-def _settle(future: "asyncio.Future[AnswerT]", answer: AnswerT) -> None:
+def _settle(future: "asyncio.Future[AnswerT | None]", answer: AnswerT | None) -> None:
     # Cancelled when the server stops without waiting.
     if not future.done():
         future.set_result(answer)

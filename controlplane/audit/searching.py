@@ -44,44 +44,52 @@ def containing(entries: QuerySet[AuditEntry], text: str) -> QuerySet[AuditEntry]
     or lower case. At least MIN_TEXT characters."""
     # As it stands inside of a JSON string.
     written = json.dumps(text, ensure_ascii=False)[1:-1]
-    if connections[entries.db].vendor == "postgresql":
-        # Exactly the expression of the index.
-        condition = "(audit_auditentry.document::json ->> 'diff') ILIKE %s"
-        return entries.extra(where=[condition], params=[f"%{_escaped(written)}%"])  # noqa: S610
-    if entries.query.where and _is_common(written):
-        # The others choose; those are read. An index of text could not go on from there.
-        return entries.extra(
-            where=["json_extract(audit_auditentry.document, '$.diff') LIKE %s ESCAPE '\\'"],
-            params=[f"%{_escaped(written)}%"],
-        )
-    phrase = _phrase(written)
+    numbers = _numbers_of_some(written)
+    if len(numbers) < _COMMON:
+        return entries.filter(pk__in=numbers)
+    if connections[entries.db].vendor == "postgresql" or entries.query.where:
+        # There are enough of them to come across soon.
+        condition = _reads("audit_auditentry.document")
+        return entries.extra(where=[condition], params=[_pattern(written)])  # noqa: S610
     found = entries.extra(
         tables=["audit_changes"],
         where=["audit_changes.rowid = audit_auditentry.id", "audit_changes MATCH %s"],
-        params=[phrase],
+        params=[_phrase(written)],
     )
     number = RawSQL("audit_changes.rowid", [], BigIntegerField())
     return cast(QuerySet[AuditEntry], found.annotate(**{_NUMBER: number}))
 
 
-def _is_common(written: str) -> bool:
-    """Whether so many differences have the text that one looks at fewer without the index
-    of text. Counting ends there."""
+def _numbers_of_some(written: str) -> list[int]:
+    """The numbers of entries with the text; _COMMON of them at most."""
     with connections[router.db_for_read(AuditEntry)].cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM "
-            "(SELECT 1 FROM audit_changes WHERE audit_changes MATCH %s LIMIT %s)",
-            [_phrase(written), _COMMON],
-        )
-        return bool(cursor.fetchone()[0] == _COMMON)
+        if cursor.db.vendor == "postgresql":
+            condition, value = _reads("document"), _pattern(written)
+            statement = f"SELECT id FROM audit_auditentry WHERE {condition} LIMIT {_COMMON}"  # noqa: S608
+        else:
+            value = _phrase(written)
+            statement = (
+                f"SELECT rowid FROM audit_changes WHERE audit_changes MATCH %s LIMIT {_COMMON}"  # noqa: S608
+            )
+        cursor.execute(statement, [value])
+        return [number for (number,) in cursor.fetchall()]
+
+
+def _reads(document: str) -> str:
+    """A condition without an index of text; on PostgreSQL exactly the expression of it,
+    which may be used or not."""
+    if connections[router.db_for_read(AuditEntry)].vendor == "postgresql":
+        return f"({document}::json ->> 'diff') ILIKE %s"
+    return f"json_extract({document}, '$.diff') LIKE %s ESCAPE '\\'"
 
 
 def _phrase(written: str) -> str:
     return '"' + written.replace('"', '""') + '"'
 
 
-def _escaped(written: str) -> str:
-    return written.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+def _pattern(written: str) -> str:
+    escaped = written.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+    return f"%{escaped}%"
 
 
 def number_of(entries: QuerySet[AuditEntry]) -> str:

@@ -2,18 +2,15 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from controlplane.statistics.models import ChunkStatisticsSnapshot
-from engine.contract import ContractError
 
-MAX_ROWS = 100_000
-"""The server collects an answer before it sends it."""
-_ROWS_AT_ONCE = 2_000
+ROWS_AT_ONCE = 500
 _COLUMNS = (
     "id",
     "agent",
@@ -36,36 +33,56 @@ _COLUMNS = (
 _FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 
 
-class TooManyRows(ContractError):
-    """There are more snapshots than one file is to hold."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            400,
-            "Too many rows",
-            f"More than {MAX_ROWS} snapshots match; narrow 'since' and 'until', or name an "
-            "'agent'.",
-        )
-
-
 def csv_lines(snapshots: QuerySet[ChunkStatisticsSnapshot]) -> Iterator[str]:
-    """A line of names, then one line for each snapshot, in their order: times in ISO 8601
-    (UTC), counters as a JSON object. Text that a spreadsheet would take for a formula
-    begins with an apostrophe.
+    """A line of names, then one line for each snapshot: times in ISO 8601 (UTC), counters
+    as a JSON object. Text that a spreadsheet would take for a formula begins with an
+    apostrophe.
 
-    Raises TooManyRows (400) at once, not when the first line is asked for, and later
-    django.db.DatabaseError.
+    Their order is that of `order_by()`, which may name `id` and `taken_at`; what is equal
+    in it follows in the order of the ids. ROWS_AT_ONCE are read at once, and from one read
+    to the next nothing is held, so each line may be asked for by another thread.
+
+    Raises django.db.DatabaseError.
     """
-    if snapshots.values_list("pk")[MAX_ROWS : MAX_ROWS + 1].exists():
-        raise TooManyRows
-    return _lines(snapshots)
-
-
-def _lines(snapshots: QuerySet[ChunkStatisticsSnapshot]) -> Iterator[str]:
     writer = csv.writer(_Echo())
     yield writer.writerow(_COLUMNS)
-    for row in snapshots.values_list(*_COLUMNS).iterator(_ROWS_AT_ONCE):
+    for row in _rows(snapshots):
         yield writer.writerow([_cell(value) for value in row])
+
+
+def _rows(snapshots: QuerySet[ChunkStatisticsSnapshot]) -> Iterator[Sequence[Any]]:
+    order = _total([str(term) for term in snapshots.query.order_by])
+    rows = snapshots.order_by(*order).values_list(*_COLUMNS)
+    page = list(rows[:ROWS_AT_ONCE])
+    while page:
+        yield from page
+        if len(page) < ROWS_AT_ONCE:
+            return
+        last = dict(zip(_COLUMNS, page[-1], strict=True))
+        page = list(rows.filter(_after(last, order))[:ROWS_AT_ONCE])
+
+
+def _total(order: Sequence[str]) -> list[str]:
+    """The order, with the id at its end unless it is in it, in which no two are equal."""
+    if "id" in order or "-id" in order:
+        return [*order]
+    return [*order, "-id" if order and order[-1].startswith("-") else "id"]
+
+
+def _after(last: Mapping[str, Any], order: Sequence[str]) -> Q:
+    """What comes after the row `last`."""
+    after, equal = Q(), Q()
+    for term in order:
+        after |= equal & _beyond(last, term, "")
+        equal &= Q((term.removeprefix("-"), last[term.removeprefix("-")]))
+    # Says nothing new, but an index serves it, and none serves an OR.
+    return _beyond(last, order[0], "e") & after
+
+
+def _beyond(last: Mapping[str, Any], term: str, or_equal: str) -> Q:
+    field = term.removeprefix("-")
+    than = "lt" if term.startswith("-") else "gt"
+    return Q((f"{field}__{than}{or_equal}", last[field]))
 
 
 class _Echo:

@@ -103,7 +103,7 @@ class ExportView(ViewersReadOperatorsChange, GenericAPIView[ChunkStatisticsSnaps
         operation_id="chunk_statistics_export", filters=True, responses={(200, "text/csv"): str}
     )
     def get(self, request: Request) -> StreamingHttpResponse:
-        """All snapshots that match as CSV, with a line of names; at most 100,000."""
+        """All snapshots that match as CSV, with a line of names."""
         lines = services.csv_lines(self.filter_queryset(self.get_queryset()))
         return StreamingHttpResponse(
             lines,

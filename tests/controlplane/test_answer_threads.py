@@ -5,14 +5,26 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from controlplane.answer_threads import AnswerThreads
 
 DEADLINE_S = 10.0
 
 
-def threads(count: int, answer: Callable[[int], str]) -> AnswerThreads[int, str]:
-    return AnswerThreads(count, answer, "broken")
+class Asked:
+    """Threads that answer questions with numbers."""
+
+    def __init__(self, count: int, answer: Callable[[int], str]) -> None:
+        self._threads = AnswerThreads(count)
+        self._answer = answer
+
+    def ask(self, question: int) -> "asyncio.Future[str | None]":
+        return self._threads.ask(partial(self._answer, question))
+
+
+def threads(count: int, answer: Callable[[int], str]) -> Asked:
+    return Asked(count, answer)
 
 
 def name_of_thread(question: int) -> str:
@@ -70,13 +82,13 @@ def test_ask__more_at_once_than_threads__the_rest_wait_their_turn() -> None:
     assert at_once[1] == 2
 
 
-def test_ask__answer_raises__broken_is_the_answer_and_the_thread_goes_on(caplog) -> None:
+def test_ask__answer_raises__none_is_the_answer_and_the_thread_goes_on(caplog) -> None:
     asked = threads(1, lambda question: str(1 // question))
 
-    async def ask() -> list[str]:
+    async def ask() -> list[str | None]:
         return [await asked.ask(0), await asked.ask(1)]
 
-    assert asyncio.run(ask()) == ["broken", "1"]
+    assert asyncio.run(ask()) == [None, "1"]
     assert "could not be answered" in caplog.text
     assert "ZeroDivisionError" in caplog.text
 
@@ -104,18 +116,18 @@ _LEAVES_AT_ONCE = """
 import asyncio, time
 from controlplane.answer_threads import AnswerThreads
 
-def answer(question):
+def answer():
     started.set()
     time.sleep(0.2)
     print("finished")
 
 async def main():
-    threads.ask(1)
+    threads.ask(answer)
     await asyncio.to_thread(started.wait)
 
 import threading
 started = threading.Event()
-threads = AnswerThreads(2, answer, None)
+threads = AnswerThreads(2)
 asyncio.run(main())
 """
 

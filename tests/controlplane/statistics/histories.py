@@ -39,6 +39,8 @@ def histories(*kinds: Before, max_size: int = 20) -> st.SearchStrategy[list[Even
 
 def live_through(reporter: Reporter, history: list[Event]) -> int:
     """Record the history, from noon on; how many seconds it took."""
+    # One reporter lives through many histories.
+    reporter.boot_id = "boot"
     seconds = requests = unique = duplicate = 0
     for number, event in enumerate(history):
         seconds += event.after_s
