@@ -23,6 +23,7 @@ import rfc8785
 from django.conf import settings
 from django.utils import timezone
 
+from controlplane.audit import turns
 from controlplane.audit.chain import Head, read_head
 from controlplane.audit.entries import moment
 from controlplane.audit.keys import KeyRing, key_ring
@@ -68,6 +69,7 @@ class HeadWriter:
         head = read_head()
         if head.id in (0, self._written):
             return None
+        turns.settle()
         now = timezone.now()
         _append(self._directory / f"heads-{now:%Y-%m-%d}.jsonl", _line(head, now, self._keys))
         self._written = head.id
