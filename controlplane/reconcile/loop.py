@@ -20,6 +20,7 @@ from controlplane.reconcile import sharing
 from controlplane.reconcile.attending import attend
 from controlplane.reconcile.models import Controller, Watch
 from controlplane.reconcile.polling import keep, poll
+from controlplane.reconcile.presence import note_presence
 from controlplane.reconcile.sampling import sample
 from controlplane.reconcile.sighting import Sighting
 from controlplane.reconcile.triage import needing_care
@@ -45,6 +46,7 @@ class ControlLoop:
     def run(self, stopping: threading.Event) -> None:
         """Go round until `stopping` is set. A round that fails, because the database is
         away for example, is logged, and the next one comes all the same."""
+        note_presence("controller.start", self.name)
         while not stopping.is_set():
             started = time.monotonic()
             try:
@@ -54,6 +56,7 @@ class ControlLoop:
                 close_old_connections()
             left = settings.KVPLANE_POLL_SECONDS - (time.monotonic() - started)
             stopping.wait(max(0.05, left))
+        note_presence("controller.stop", self.name)
 
     def go_round(self) -> None:
         """One round: finish what was left open, poll, compare, repair, sample."""
