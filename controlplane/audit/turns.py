@@ -16,7 +16,11 @@ from django.db import connections, router, transaction
 from controlplane.audit.models import AuditEntry
 
 _LOCK = 0x6B7670  # Of the application's choosing: "kvp".
-_BEGIN = f"SET LOCAL synchronous_commit = off; SELECT pg_advisory_xact_lock({_LOCK});"
+# As long as SQLite waits: whoever hangs in its turn must not take everybody along.
+_BEGIN = (
+    "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '20s'; "
+    f"SELECT pg_advisory_xact_lock({_LOCK});"
+)
 # The smallest transaction that is written to the log, and so waits for it; how long it
 # waits is the server's `synchronous_commit`, standby servers included.
 _SETTLE = "SELECT pg_logical_emit_message(true, 'kvplane', '')"

@@ -1,5 +1,6 @@
 """Entries of several threads at the same moment; whose turn it is, and when it is on disk."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -112,14 +113,90 @@ def test_record__one_of_those_written_at_once_is_bad__the_others_are_on_record(
     assert on_record == {"first", *(f"other-{number}" for number in range(OTHERS))}
 
 
-def test_record__in_a_transaction__does_not_wait_for_others(waited_for, batches, write):
+def test_record__in_a_transaction__waits_for_the_database_not_for_other_threads(
+    waited_for, write, monkeypatch
+):
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has one writer: the transaction itself has to wait")
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL lock_timeout = '100ms'")
+    with transaction.atomic():
+        monkeypatch.setattr(turns, "_BEGIN", turns._BEGIN.replace("20s", "100ms"))
         with pytest.raises(DatabaseError, match="lock timeout"):
             write()
     waited_for.go_on()
+
+
+def test_record__commit_is_lost_for_those_written_at_once__all_are_told_and_none_is_double(
+    waited_for, batches, monkeypatch
+):
+    def broken() -> None:
+        if AuditEntry.objects.count() > 1:
+            raise DatabaseError("the connection is gone")
+
+    monkeypatch.setattr(turns, "settle", broken)
+    for number in range(OTHERS):
+        waited_for.start(f"other-{number}")
+    waited_for.go_on()
+
+    assert batches == [OTHERS]
+    assert sorted(waited_for.failed) == [f"other-{number}" for number in range(OTHERS)]
+    assert AuditEntry.objects.count() == OTHERS + 1
+
+
+def test_record__whoever_writes_for_all_is_interrupted__others_go_on(
+    waited_for, write, monkeypatch
+):
+    def interrupted(together):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    waited_for.start("other")
+    waited_for.go_on()
+    monkeypatch.setattr(appending, "_write_together", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(request_id="interrupted")
+
+    write(request_id="after")
+    on_record = AuditEntry.objects.values_list("request_id", flat=True)
+    assert sorted(on_record) == ["after", "first", "other"]
+
+
+def test_record__in_a_process_that_was_forked_while_others_wrote__does_not_wait_for_them(
+    waited_for, tmp_path
+):
+    told = tmp_path / "told"
+    child = os.fork()
+    if child == 0:
+        told.write_text(str(appending._gatherer._is_led))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert appending._gatherer._is_led
+    waited_for.go_on()
+
+    assert told.read_text() == "False"
+
+
+def test_record__connection_without_autocommit__is_refused(write):
+    transaction.set_autocommit(False)
+    try:
+        with pytest.raises(transaction.TransactionManagementError):
+            write()
+    finally:
+        transaction.set_autocommit(True)
+
+
+def test_record__somebody_hangs_in_its_turn__gives_up(write, monkeypatch):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite's own time limit is Django's setting")
+    monkeypatch.setattr(turns, "_BEGIN", turns._BEGIN.replace("20s", "200ms"))
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute(f"SELECT pg_advisory_lock({turns._LOCK})")
+        with pytest.raises(DatabaseError, match="lock timeout"):
+            write()
+    finally:
+        other.close()
+    write()
 
 
 @pytest.mark.parametrize("around", ["nothing", "a transaction"])
