@@ -24,7 +24,7 @@ class IndexView(ViewersReadOperatorsChange, APIView):
     name: ClassVar[str] = "KVPlane"
 
     @extend_schema(
-        operation_id="index",
+        operation_id="get_index",
         responses={200: {"type": "object", "additionalProperties": {"type": "string"}}},
     )
     def get(self, request: Request) -> Response:

@@ -257,7 +257,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PAGINATION_CLASS": "controlplane.rest.pagination.StrictCursorPagination",
     "PAGE_SIZE": 50,
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "controlplane.rest.resource_schema.ResourceSchema",
     "EXCEPTION_HANDLER": "controlplane.errors.exception_handler",
     # `?format=` is a parameter of a documented endpoint.
     "URL_FORMAT_OVERRIDE": None,
@@ -301,7 +301,8 @@ SPECTACULAR_SETTINGS = {
     "SORT_OPERATIONS": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "controlplane.rest.schemas.add_error_answers",
+        "controlplane.rest.schemas.complete",
+        "controlplane.rest.schemas.describe_parameters",
         "controlplane.rest.schemas.let_anything_be_null",
         "controlplane.rest.schemas.order_methods",
     ],

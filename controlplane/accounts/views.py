@@ -1,5 +1,6 @@
 """Users and API tokens over HTTP."""
 
+from http import HTTPStatus
 from typing import Any, cast
 
 from django.db.models import QuerySet
@@ -17,12 +18,19 @@ from controlplane.accounts.filters import TokenFilter, UserFilter
 from controlplane.accounts.models import ApiToken, User, UserRole
 from controlplane.accounts.permissions import AdminsOnly, access_role
 from controlplane.middleware import request_id_of
+from controlplane.rest.answers import problem
 
-_LAST_ADMIN = OpenApiResponse(
-    {"$ref": "#/components/schemas/Error"}, "It would leave nobody who can manage users."
+_LAST_ADMIN = problem(
+    HTTPStatus.CONFLICT,
+    "Last admin",
+    "This is the only active admin; make another user an admin first.",
+    "It would leave nobody who can manage users.",
 )
-_NAME_TAKEN = OpenApiResponse(
-    {"$ref": "#/components/schemas/Error"}, "Somebody else made a user of that name meanwhile."
+_NAME_TAKEN = problem(
+    HTTPStatus.CONFLICT,
+    "Name taken",
+    "A user 'anna' exists; choose another name.",
+    "Somebody else made a user of that name meanwhile.",
 )
 _ISSUED = OpenApiExample(
     "Issued",
@@ -63,7 +71,7 @@ class UserViewSet(
             "partial_update": serializers.UserChangesSerializer,
         }.get(self.action, serializers.UserSerializer)
 
-    @extend_schema(responses={201: serializers.UserSerializer, 409: _NAME_TAKEN})
+    @extend_schema(responses={201: serializers.UserSerializer, **_NAME_TAKEN})
     def create(self, request: Request) -> Response:
         """Make a user who can log in."""
         data = self._validated(request)
@@ -77,7 +85,7 @@ class UserViewSet(
         )
         return Response(serializers.UserSerializer(user).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(responses={200: serializers.UserSerializer, 409: _LAST_ADMIN})
+    @extend_schema(responses={200: serializers.UserSerializer, **_LAST_ADMIN})
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change role, e-mail, password, or whether the user may log in."""
         user = services.update_user(
@@ -88,7 +96,7 @@ class UserViewSet(
         )
         return Response(serializers.UserSerializer(user).data)
 
-    @extend_schema(responses={204: None, 409: _LAST_ADMIN})
+    @extend_schema(responses={204: None, **_LAST_ADMIN})
     def destroy(self, request: Request, pk: str) -> Response:
         """Delete a user and the user's tokens."""
         services.delete_user(
@@ -155,6 +163,7 @@ class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericView
         response["Cache-Control"] = "no-store"
         return response
 
+    @extend_schema(operation_id="revoke_token")
     def destroy(self, request: Request, pk: str) -> Response:
         """Revoke a token: it is useless from now on, and stays on the list."""
         token = self.get_object()

@@ -57,11 +57,12 @@ def wishes_for(endpoint: Endpoint) -> list[WishParameter]:
                 OpenApiParameter.HEADER,
                 "Seconds after which the control plane reverts the change.",
             ),
+            # Not of the format date-time, which generated clients do not put into headers.
             WishParameter(
                 _EXPIRES_AT,
-                datetime,
+                str,
                 OpenApiParameter.HEADER,
-                "The moment at which the control plane reverts the change.",
+                "The moment, in ISO 8601, at which the control plane reverts the change.",
             ),
         ]
     return []

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from http import HTTPStatus
 from threading import BoundedSemaphore
 
 from django.conf import settings
@@ -23,6 +24,7 @@ from controlplane.operations.models import Operation, State
 from controlplane.operations.planning import plan_operation, plan_retry
 from controlplane.operations.runner import shared_runner
 from controlplane.operations.serializers import NewOperationSerializer, OperationSerializer
+from controlplane.rest.answers import problem
 from engine.contract import ContractError
 
 _MAX_WAIT_S = 60.0
@@ -36,7 +38,28 @@ _WAIT = OpenApiParameter(
     description="Seconds to wait for the end, at most 60; 200 if it came. Not when half of the "
     "server's threads wait already.",
 )
-_ERROR = {"$ref": "#/components/schemas/Error"}
+_ID = "018f4b0e-8c1d-7c3a-9f64-2f1c7a9d5e10"
+_KEY_REUSED = problem(
+    HTTPStatus.CONFLICT,
+    "Idempotency key reused",
+    f"The Idempotency-Key 'deploy-1400' was sent before with another request, operation {_ID}; "
+    "send a new key.",
+    "The key was sent before, with another request.",
+    operation=_ID,
+)
+_FINISHED_ALREADY = problem(
+    HTTPStatus.CONFLICT,
+    "Already finished",
+    f"Operation {_ID} is succeeded; there is nothing to cancel.",
+    "It is finished.",
+)
+_NOTHING_TO_RETRY = problem(
+    HTTPStatus.CONFLICT,
+    "Nothing to retry",
+    f"Operation {_ID} is succeeded; only agents that failed in a finished operation are called "
+    "again.",
+    "It is not finished, or nobody failed.",
+)
 _FINISHED = OpenApiResponse(OperationSerializer, "Finished.")
 _STARTED = OpenApiResponse(OperationSerializer, "Under way; `Location` says where to look.")
 _FREEZE = OpenApiExample(
@@ -72,6 +95,7 @@ class OperationViewSet(
         return NewOperationSerializer if self.action == "create" else OperationSerializer
 
     @extend_schema(
+        operation_id="start_operation",
         parameters=[
             _WAIT,
             OpenApiParameter(
@@ -84,7 +108,7 @@ class OperationViewSet(
         responses={
             200: _FINISHED,
             202: _STARTED,
-            409: OpenApiResponse(_ERROR, "The key was sent before, with another request."),
+            **_KEY_REUSED,
         },
         examples=[_FREEZE],
     )
@@ -105,7 +129,7 @@ class OperationViewSet(
         request=None,
         responses={
             200: OpenApiResponse(OperationSerializer, "No further agent is called."),
-            409: OpenApiResponse(_ERROR, "It is finished."),
+            **_FINISHED_ALREADY,
         },
     )
     @action(detail=True, methods=["post"])
@@ -122,7 +146,7 @@ class OperationViewSet(
         responses={
             200: _FINISHED,
             202: _STARTED,
-            409: OpenApiResponse(_ERROR, "It is not finished, or nobody failed."),
+            **_NOTHING_TO_RETRY,
         },
     )
     @action(detail=True, methods=["post"])
