@@ -9,9 +9,16 @@ from rest_framework.reverse import reverse
 
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.reports import Kind
+from controlplane.rest.answers import CHANGE
+from engine.contract.components import referred
 
 _OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
+_DIFF_OR_NULL: dict[str, Any] = {
+    "type": ["object", "null"],
+    "additionalProperties": referred(CHANGE),
+}
 _OBJECT_OR_NULL: dict[str, Any] = {"type": ["object", "null"], "additionalProperties": True}
+KIND_CHOICES = [(kind.value, kind.value) for kind in Kind]
 _FOUND_BY = {"request": "request_id", "operation": "operation", "agent": "agent"}
 
 
@@ -22,6 +29,11 @@ class _ObjectField(serializers.JSONField):
 
 @extend_schema_field(_OBJECT_OR_NULL)
 class _ObjectOrNullField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field(_DIFF_OR_NULL)
+class _DiffOrNullField(serializers.JSONField):
     pass
 
 
@@ -36,7 +48,7 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
     answer = serializers.JSONField(read_only=True, allow_null=True)
     before = _ObjectOrNullField(read_only=True)
     after = _ObjectOrNullField(read_only=True)
-    diff = _ObjectOrNullField(read_only=True)
+    diff = _DiffOrNullField(read_only=True)
     duration_ms = serializers.FloatField(read_only=True, allow_null=True)
     links = serializers.SerializerMethodField(
         help_text="Everything in the same request, in the same operation, about the same agent."
@@ -95,7 +107,7 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
 class ProblemSerializer(serializers.Serializer[Any]):
     """The first thing that is wrong."""
 
-    kind = serializers.ChoiceField(choices=[kind.value for kind in Kind])
+    kind = serializers.ChoiceField(choices=KIND_CHOICES)
     entry = serializers.IntegerField(allow_null=True, help_text="The number of the entry.")
     message = serializers.CharField()
 

@@ -6,14 +6,15 @@ from rest_framework import serializers
 
 from controlplane.audit.limits import MAX_REASON
 from controlplane.configuration.models import ConfigRevision
+from controlplane.rest.fields import DiffField
 
 
 class ConfigRevisionSerializer(serializers.ModelSerializer[ConfigRevision]):
     """A revision and what it changed."""
 
     requested = serializers.DictField(read_only=True)
-    diff = serializers.DictField(read_only=True)
-    refused = serializers.DictField(read_only=True)
+    diff = DiffField(read_only=True)
+    refused = serializers.DictField(child=serializers.CharField(), read_only=True)
 
     class Meta:
         model = ConfigRevision
@@ -57,7 +58,7 @@ class RevisionDiffSerializer(serializers.Serializer[Any]):
     agent = serializers.CharField()
     before = serializers.IntegerField()
     after = serializers.IntegerField()
-    diff = serializers.DictField()
+    diff = DiffField()
 
 
 class RollbackPreviewSerializer(serializers.Serializer[Any]):
@@ -66,9 +67,11 @@ class RollbackPreviewSerializer(serializers.Serializer[Any]):
     agent = serializers.CharField()
     active = serializers.IntegerField()
     target = serializers.IntegerField()
-    changes = serializers.DictField(help_text="What would be sent.")
-    left = serializers.DictField(help_text="What a restart of the agent would take.")
-    problems = serializers.DictField(help_text="Values that the agent does not take any more.")
+    changes = DiffField(help_text="What would be sent.")
+    left = DiffField(help_text="What a restart of the agent would take.")
+    problems = serializers.DictField(
+        child=serializers.CharField(), help_text="Values that the agent does not take any more."
+    )
 
 
 class RollbackSerializer(serializers.Serializer[Any]):

@@ -2,12 +2,21 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from controlplane.accounts.serializers import in_the_future
 from controlplane.fleet.models import ROLE_CHOICES, Agent, Dialect, Engine, EnrolmentToken
 from controlplane.fleet.services import MAX_WORKER_ID, IssuedEnrolmentToken
 from controlplane.fleet.validation import validate_labels, validate_name
+from engine.contract import schemas
+from engine.contract.components import referred
+
+_SAID: dict[str, Any] = {
+    "anyOf": [referred(schemas.AGENT_STATUS), {"type": "object", "additionalProperties": True}],
+    "description": "Its `/agent/status`; what else is known of an LMCache process; empty if it "
+    "was never heard.",
+}
 
 
 class LabelsField(serializers.DictField):
@@ -73,10 +82,15 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         return bool(agent.encrypted_token)
 
 
+@extend_schema_field(_SAID)
+class _SaidField(serializers.JSONField):
+    pass
+
+
 class AgentDetailSerializer(AgentSerializer):
     """An agent with what it last said about itself."""
 
-    last_status = serializers.DictField(read_only=True)
+    last_status = _SaidField(read_only=True)
 
     class Meta(AgentSerializer.Meta):
         fields = [*AgentSerializer.Meta.fields, "last_status"]

@@ -85,11 +85,17 @@ def describe_parameters(
     public: bool,  # noqa: FBT001 - the hook's signature is drf-spectacular's
 ) -> dict[str, Any]:
     """A drf-spectacular hook: what each parameter means, with an example."""
+    names = {
+        frozenset(schema["enum"]): name
+        for name, schema in result["components"]["schemas"].items()
+        if "enum" in schema
+    }
     for operations in result["paths"].values():
         for method in _METHODS:
             for parameter in operations.get(method, {}).get("parameters", ()):
                 _type_key(parameter["schema"])
                 describe(parameter)
+                _name_choices(parameter, names)
     return result
 
 
@@ -123,6 +129,13 @@ def order_methods(
 
 def _place_of_method(item: tuple[str, object]) -> int:
     return _METHODS.index(item[0])
+
+
+def _name_choices(parameter: dict[str, Any], names: dict[frozenset[str], str]) -> None:
+    """What a filter takes has the type of what answers show."""
+    name = names.get(frozenset(parameter["schema"].get("enum", ())))
+    if name is not None:
+        parameter["schema"] = {"$ref": f"#/components/schemas/{name}"}
 
 
 def _type_key(schema: dict[str, Any]) -> None:
