@@ -7,7 +7,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
-from controlplane.audit.models import AuditEntry
+from controlplane.audit.actors import ActorKind
+from controlplane.audit.models import AuditEntry, Stage
 from controlplane.audit.reports import Kind
 from controlplane.rest.answers import CHANGE
 from engine.contract.components import referred
@@ -40,6 +41,8 @@ class _DiffOrNullField(serializers.JSONField):
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
     """One entry, as it was written, with its place in the chain."""
 
+    stage = serializers.ChoiceField(choices=Stage.choices, read_only=True)
+    actor_kind = serializers.ChoiceField(choices=ActorKind.choices, read_only=True)
     operation_id = serializers.UUIDField(read_only=True, allow_null=True)
     on_behalf_of = serializers.CharField(read_only=True)
     source_address = serializers.CharField(read_only=True)
