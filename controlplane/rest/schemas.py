@@ -68,7 +68,8 @@ def complete(
         **SCHEMAS,
     }
     for name, schema in described.items():
-        kept.setdefault("schemas", {}).setdefault(name, schema)
+        if kept.setdefault("schemas", {}).setdefault(name, schema) != schema:
+            raise ValueError(f"a serializer and the contract both describe '{name}'; rename one")
     kept["responses"] = RESPONSES
     kept["securitySchemes"]["cookieAuth"]["description"] = (
         "The session of a browser that logged in; changes also need the header X-CSRFToken."

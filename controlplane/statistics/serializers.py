@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from controlplane.fleet.validation import validate_name
@@ -15,6 +16,7 @@ _DEFAULT_BUCKET_S = 3_600
 _DEFAULT_LENGTH = timedelta(hours=24)
 
 
+@extend_schema_serializer(component_name="ChunkStatisticsSnapshot")
 class ChunkStatisticsSerializer(serializers.ModelSerializer[ChunkStatisticsSnapshot]):
     """What an agent had counted at one moment."""
 
