@@ -11,6 +11,8 @@ from rest_framework.views import APIView
 
 from controlplane.accounts.permissions import ViewersReadOperatorsChange
 from controlplane.resources import ROUTES
+from controlplane.rest.components import LINKS
+from engine.contract.components import referred
 
 to_index = RedirectView.as_view(pattern_name="index")
 
@@ -25,7 +27,7 @@ class IndexView(ViewersReadOperatorsChange, APIView):
 
     @extend_schema(
         operation_id="get_index",
-        responses={200: {"type": "object", "additionalProperties": {"type": "string"}}},
+        responses={200: referred(LINKS)},
     )
     def get(self, request: Request) -> Response:
         """URLs of the control plane's own resources, by name."""

@@ -10,7 +10,7 @@ from rest_framework.reverse import reverse
 from controlplane.audit.actors import ActorKind
 from controlplane.audit.models import AuditEntry, Stage
 from controlplane.audit.reports import Kind
-from controlplane.rest.answers import CHANGE
+from controlplane.rest.components import CHANGE, LINKS
 from engine.contract.components import referred
 
 _OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
@@ -91,7 +91,7 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
         ]
         read_only_fields = fields
 
-    @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+    @extend_schema_field(referred(LINKS))
     def get_links(self, entry: AuditEntry) -> dict[str, str]:
         """URLs of what goes with the entry, by name."""
         base = reverse("auditentry-list", request=self.context.get("request"))

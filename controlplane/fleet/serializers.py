@@ -9,6 +9,7 @@ from controlplane.accounts.serializers import in_the_future
 from controlplane.fleet.models import ROLE_CHOICES, Agent, Dialect, Engine, EnrolmentToken
 from controlplane.fleet.services import MAX_WORKER_ID, IssuedEnrolmentToken
 from controlplane.fleet.validation import validate_labels, validate_name
+from controlplane.rest.components import LABELS
 from engine.contract import schemas
 from engine.contract.components import referred
 
@@ -19,6 +20,7 @@ _SAID: dict[str, Any] = {
 }
 
 
+@extend_schema_field(referred(LABELS))
 class LabelsField(serializers.DictField):
     """A flat object of short strings."""
 

@@ -6,23 +6,14 @@ from typing import Any, NamedTuple
 
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
+from controlplane.rest.components import CHANGE
 from engine.contract import schemas
-from engine.contract.components import components, referred
+from engine.contract.components import referred
 
 _ERROR_FIELDS = {
     "error": schemas.text("Short and stable, for programs."),
     "message": schemas.text("What is wrong, and the remedy."),
 }
-CHANGE = schemas.record(
-    "Change",
-    {
-        "from": schemas.ANYTHING,
-        "to": schemas.ANYTHING,
-        "absent": schemas.choice(["from", "to"], "The side that does not have it."),
-    },
-    optional=["from", "to", "absent"],
-    description="How one value differs.",
-)
 INVALID_REQUEST = schemas.record(
     "InvalidRequest",
     {
@@ -58,7 +49,7 @@ AGENT_FAILURE = schemas.record(
     },
     optional=["agent", "state", "operation", "outcomes"],
 )
-SCHEMAS = components([schemas.ERROR, INVALID_REQUEST, CONFLICT, AGENT_FAILURE, CHANGE])
+ERRORS = (schemas.ERROR, INVALID_REQUEST, CONFLICT, AGENT_FAILURE)
 """What the answers below refer to."""
 
 

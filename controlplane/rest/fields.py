@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from controlplane.rest.answers import CHANGE
+from controlplane.rest.components import CHANGE
 from engine.contract.components import referred
 
 _DIFF: dict[str, Any] = {"type": "object", "additionalProperties": referred(CHANGE)}

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from controlplane.rest.answers import RESPONSES, SCHEMAS
+from controlplane.rest.answers import ERRORS, RESPONSES
+from controlplane.rest.components import EVERYWHERE
 from controlplane.rest.parameters import describe
 from engine.contract import CATALOGUE, Group, schemas
 from engine.contract.components import components
@@ -57,16 +58,13 @@ def complete(
     """A drf-spectacular hook: adds what operations refer to, the tags, and the one
     endpoint that is served before Django."""
     kept = result.setdefault("components", {})
-    described = {
-        **components(
-            [
-                schemas.HEALTH,
-                *(entry.response_schema for entry in CATALOGUE),
-                *(entry.body_schema for entry in CATALOGUE if entry.body_schema is not None),
-            ]
-        ),
-        **SCHEMAS,
-    }
+    described = components(
+        [
+            *(schemas.HEALTH, *ERRORS, *EVERYWHERE),
+            *(entry.response_schema for entry in CATALOGUE),
+            *(entry.body_schema for entry in CATALOGUE if entry.body_schema is not None),
+        ]
+    )
     for name, schema in described.items():
         if kept.setdefault("schemas", {}).setdefault(name, schema) != schema:
             raise ValueError(f"a serializer and the contract both describe '{name}'; rename one")
