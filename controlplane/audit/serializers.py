@@ -10,14 +10,11 @@ from rest_framework.reverse import reverse
 from controlplane.audit.actors import ActorKind
 from controlplane.audit.models import AuditEntry, Stage
 from controlplane.audit.reports import Kind
-from controlplane.rest.components import CHANGE, LINKS
+from controlplane.rest.components import DIFF, LINKS
+from engine.contract import schemas
 from engine.contract.components import referred
 
 _OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
-_DIFF_OR_NULL: dict[str, Any] = {
-    "type": ["object", "null"],
-    "additionalProperties": referred(CHANGE),
-}
 _OBJECT_OR_NULL: dict[str, Any] = {"type": ["object", "null"], "additionalProperties": True}
 KIND_CHOICES = [(kind.value, kind.value) for kind in Kind]
 _FOUND_BY = {"request": "request_id", "operation": "operation", "agent": "agent"}
@@ -33,7 +30,7 @@ class _ObjectOrNullField(serializers.JSONField):
     pass
 
 
-@extend_schema_field(_DIFF_OR_NULL)
+@extend_schema_field(referred(schemas.nullable(DIFF)))
 class _DiffOrNullField(serializers.JSONField):
     pass
 

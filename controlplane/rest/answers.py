@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
-from controlplane.rest.components import CHANGE
+from controlplane.rest.components import DIFF
 from engine.contract import schemas
 from engine.contract.components import referred
 
@@ -32,7 +32,7 @@ CONFLICT = schemas.record(
         "agent": schemas.text("Whose configuration is in question."),
         "expected": schemas.integer("The revision that the change builds on."),
         "active": schemas.integer("The revision that the agent is at."),
-        "diff": schemas.mapping(CHANGE, "From the one to the other, by key."),
+        "diff": DIFF,
         "revision": schemas.integer("The revision that is on its way."),
         "operation": schemas.text("Its operation."),
     },

@@ -12,6 +12,7 @@ CHANGE = schemas.record(
     optional=["from", "to", "absent"],
     description="How one value differs.",
 )
+DIFF = schemas.named("Diff", schemas.mapping(CHANGE, "How two states differ, by key."))
 LABELS = schemas.named("Labels", schemas.mapping(schemas.text(), "Short texts, by name."))
 LINKS = schemas.named("Links", schemas.mapping(schemas.text(), "URLs, by name."))
-EVERYWHERE = (CHANGE, LABELS, LINKS)
+EVERYWHERE = (DIFF, LABELS, LINKS)

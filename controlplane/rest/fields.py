@@ -5,14 +5,13 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from controlplane.rest.components import CHANGE
+from controlplane.rest.components import DIFF
 from engine.contract.components import referred
 
-_DIFF: dict[str, Any] = {"type": "object", "additionalProperties": referred(CHANGE)}
 _OBJECT_OR_NULL: dict[str, Any] = {"type": ["object", "null"], "additionalProperties": True}
 
 
-@extend_schema_field(_DIFF)
+@extend_schema_field(referred(DIFF))
 class DiffField(serializers.JSONField):
     """How two states differ, key by key."""
 

@@ -65,7 +65,7 @@ CALLS = {
     "get_kvcache_info": Call(expected={**OK, "num_layers": 2}),
     "load_fs_chunks": Call(expected={**OK, "loaded_chunks": 0, "failed_keys": []}),
     "enable_freeze": Call(options={"x_kv_plane_expires_in": 3600.0}, expected={"freeze": True}),
-    "disable_freeze": Call(options={"reason": "geprüft – 完了"}, expected={"freeze": False}),
+    "disable_freeze": Call(options={"reason": "geprüft: 完了"}, expected={"freeze": False}),
     "get_freeze_status": Call(expected=OK),
     "enable_hot_cache": Call(expected={"hot_cache": True}),
     "disable_hot_cache": Call(expected={"hot_cache": False}),
