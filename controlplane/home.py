@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from django.views.generic import RedirectView
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -27,7 +27,13 @@ class IndexView(ViewersReadOperatorsChange, APIView):
 
     @extend_schema(
         operation_id="get_index",
-        responses={200: referred(LINKS)},
+        responses={
+            200: OpenApiResponse(
+                referred(LINKS),
+                "Where everything is.",
+                [OpenApiExample("Links", value={"agents": "http://127.0.0.1:8000/api/v1/agents"})],
+            )
+        },
     )
     def get(self, request: Request) -> Response:
         """URLs of the control plane's own resources, by name."""

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import mixins, status
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
@@ -31,25 +31,6 @@ _NAME_TAKEN = problem(
     "Name taken",
     "A user 'anna' exists; choose another name.",
     "Somebody else made a user of that name meanwhile.",
-)
-_ISSUED = OpenApiExample(
-    "Issued",
-    value={
-        "token": "kvp_7mX2…",
-        "details": {
-            "id": 7,
-            "name": "grafana",
-            "user": "ada",
-            "role": "viewer",
-            "prefix": "kvp_7mX2aQ",
-            "created_at": "2026-11-23T21:00:00Z",
-            "expires_at": None,
-            "revoked_at": None,
-            "last_used_at": None,
-        },
-    },
-    response_only=True,
-    status_codes=["201"],
 )
 
 
@@ -139,7 +120,6 @@ class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericView
     @extend_schema(
         request=serializers.NewTokenSerializer,
         responses={201: OpenApiResponse(serializers.IssuedTokenSerializer)},
-        examples=[_ISSUED],
     )
     def create(self, request: Request) -> Response:
         """Make a token. It is shown in this answer and never again."""

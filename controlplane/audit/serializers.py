@@ -7,10 +7,12 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
+from controlplane.audit import examples
 from controlplane.audit.actors import ActorKind
 from controlplane.audit.models import AuditEntry, Stage
 from controlplane.audit.reports import Kind
 from controlplane.rest.components import DIFF, LINKS
+from controlplane.rest.examples import shown
 from engine.contract import schemas
 from engine.contract.components import referred
 
@@ -35,6 +37,7 @@ class _DiffOrNullField(serializers.JSONField):
     pass
 
 
+@shown(examples.ENTRY)
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
     """One entry, as it was written, with its place in the chain."""
 
@@ -112,6 +115,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     message = serializers.CharField()
 
 
+@shown(examples.VERIFICATION)
 class VerificationSerializer(serializers.Serializer[Any]):
     """What verifying found."""
 
@@ -126,6 +130,7 @@ class VerificationSerializer(serializers.Serializer[Any]):
     problem = ProblemSerializer(allow_null=True)
 
 
+@shown(examples.LATEST_VERIFICATION)
 class LatestVerificationSerializer(serializers.Serializer[Any]):
     """What was found when somebody looked last; nulls if nobody did yet."""
 

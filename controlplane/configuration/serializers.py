@@ -5,10 +5,13 @@ from typing import Any
 from rest_framework import serializers
 
 from controlplane.audit.limits import MAX_REASON
+from controlplane.configuration import examples
 from controlplane.configuration.models import ConfigRevision
+from controlplane.rest.examples import sent, shown
 from controlplane.rest.fields import DiffField
 
 
+@shown(examples.REVISION)
 class ConfigRevisionSerializer(serializers.ModelSerializer[ConfigRevision]):
     """A revision and what it changed."""
 
@@ -42,6 +45,7 @@ class ConfigRevisionSerializer(serializers.ModelSerializer[ConfigRevision]):
         read_only_fields = fields
 
 
+@shown(examples.REVISION_DETAIL)
 class ConfigRevisionDetailSerializer(ConfigRevisionSerializer):
     """A revision with all of its values."""
 
@@ -52,6 +56,7 @@ class ConfigRevisionDetailSerializer(ConfigRevisionSerializer):
         read_only_fields = fields
 
 
+@shown(examples.DIFF)
 class RevisionDiffSerializer(serializers.Serializer[Any]):
     """What differs between two revisions."""
 
@@ -61,6 +66,7 @@ class RevisionDiffSerializer(serializers.Serializer[Any]):
     diff = DiffField()
 
 
+@shown(examples.PREVIEW)
 class RollbackPreviewSerializer(serializers.Serializer[Any]):
     """What a rollback would do."""
 
@@ -74,6 +80,7 @@ class RollbackPreviewSerializer(serializers.Serializer[Any]):
     )
 
 
+@sent("Unless somebody changed it meanwhile", examples.ROLLBACK)
 class RollbackSerializer(serializers.Serializer[Any]):
     """What is needed for a rollback."""
 

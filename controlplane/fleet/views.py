@@ -7,7 +7,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.db import IntegrityError
 from django.db.models import Prefetch
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.permissions import AllowAny
@@ -30,21 +30,6 @@ from controlplane.forwarding.probe import probe
 from controlplane.middleware import request_id_of
 from controlplane.rest.answers import problem, usual
 from engine.contract import ContractError, Role, Unauthorized
-
-_WORKER = OpenApiExample(
-    "A worker",
-    value={
-        "name": "smollm2-worker-0",
-        "engine": "smollm2",
-        "role": "worker",
-        "worker_id": 0,
-        "url": "http://10.0.0.7:7000",
-        "token": "a-long-random-string",
-        "labels": {"zone": "a"},
-    },
-    request_only=True,
-)
-
 
 _ENGINE_EXISTS = problem(
     HTTPStatus.CONFLICT,
@@ -169,7 +154,6 @@ class AgentViewSet(
             200: OpenApiResponse(serializers.AgentDetailSerializer, "It was known already."),
             201: OpenApiResponse(serializers.AgentDetailSerializer, "It is new."),
         },
-        examples=[_WORKER],
     )
     def create(self, request: Request) -> Response:
         """Register an agent, or change the one of that name."""

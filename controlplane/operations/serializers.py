@@ -12,12 +12,14 @@ from controlplane.accounts.serializers import in_the_future
 from controlplane.audit.limits import MAX_REASON
 from controlplane.fleet.models import ROLE_CHOICES
 from controlplane.fleet.serializers import LabelsField
+from controlplane.operations import examples
 from controlplane.operations.effects import Wishes
 from controlplane.operations.models import Operation, OperationTarget
 from controlplane.operations.planning import MAX_CONCURRENCY, Plan
 from controlplane.operations.selecting import Selector
 from controlplane.operations.strategy import OnFailure, Strategy
 from controlplane.rest.answers import AGENT_FAILURE
+from controlplane.rest.examples import sent, shown
 from controlplane.rest.fields import JSONObjectField
 from controlplane.rest.strict import StrictSerializer
 from engine.contract import CATALOGUE, Role, schemas
@@ -43,9 +45,7 @@ class OptionsSerializer(serializers.Serializer[Any]):
 class OperationTargetSerializer(serializers.ModelSerializer[OperationTarget]):
     """What came of an operation on one agent."""
 
-    error = _FailureField(
-        read_only=True, allow_null=True, help_text="Why there is no answer; null if there is one."
-    )
+    error = _FailureField(read_only=True, help_text="Why there is no answer; null if there is one.")
 
     class Meta:
         model = OperationTarget
@@ -116,6 +116,7 @@ class _OptionsField(serializers.JSONField):
     pass
 
 
+@shown(examples.OPERATION)
 class OperationSerializer(serializers.ModelSerializer[Operation]):
     """A requested change and its outcomes."""
 
@@ -158,6 +159,7 @@ class OperationSerializer(serializers.ModelSerializer[Operation]):
         read_only_fields = fields
 
 
+@sent("Freeze the workers of an engine for 20 minutes, one first", examples.NEW_OPERATION)
 class NewOperationSerializer(StrictSerializer):
     """One action on many agents."""
 

@@ -18,6 +18,7 @@ from rest_framework.viewsets import GenericViewSet
 from controlplane.accounts.actors import request_actor
 from controlplane.accounts.permissions import ViewersReadOperatorsChange
 from controlplane.middleware import request_id_of
+from controlplane.operations import examples
 from controlplane.operations.cancelling import cancel
 from controlplane.operations.filters import OperationFilter
 from controlplane.operations.models import Operation, State
@@ -25,6 +26,7 @@ from controlplane.operations.planning import plan_operation, plan_retry
 from controlplane.operations.runner import shared_runner
 from controlplane.operations.serializers import NewOperationSerializer, OperationSerializer
 from controlplane.rest.answers import problem
+from controlplane.rest.examples import OPERATION_ID
 from engine.contract import ContractError
 
 _MAX_WAIT_S = 60.0
@@ -38,40 +40,43 @@ _WAIT = OpenApiParameter(
     description="Seconds to wait for the end, at most 60; 200 if it came. Not when half of the "
     "server's threads wait already.",
 )
-_ID = "018f4b0e-8c1d-7c3a-9f64-2f1c7a9d5e10"
 _KEY_REUSED = problem(
     HTTPStatus.CONFLICT,
     "Idempotency key reused",
-    f"The Idempotency-Key 'deploy-1400' was sent before with another request, operation {_ID}; "
-    "send a new key.",
+    "The Idempotency-Key 'deploy-1400' was sent before with another request, operation "
+    f"{OPERATION_ID}; send a new key.",
     "The key was sent before, with another request.",
-    operation=_ID,
+    operation=OPERATION_ID,
 )
 _FINISHED_ALREADY = problem(
     HTTPStatus.CONFLICT,
     "Already finished",
-    f"Operation {_ID} is succeeded; there is nothing to cancel.",
+    f"Operation {OPERATION_ID} is succeeded; there is nothing to cancel.",
     "It is finished.",
 )
 _NOTHING_TO_RETRY = problem(
     HTTPStatus.CONFLICT,
     "Nothing to retry",
-    f"Operation {_ID} is succeeded; only agents that failed in a finished operation are called "
-    "again.",
+    f"Operation {OPERATION_ID} is succeeded; only agents that failed in a finished operation are "
+    "called again.",
     "It is not finished, or nobody failed.",
 )
 _FINISHED = OpenApiResponse(OperationSerializer, "Finished.")
-_STARTED = OpenApiResponse(OperationSerializer, "Under way; `Location` says where to look.")
-_FREEZE = OpenApiExample(
-    "Freeze the workers of an engine for 20 minutes, one first",
-    value={
-        "action": "freeze.enable",
-        "selector": {"engines": ["smollm2"]},
-        "strategy": {"canary": 1, "wave_size": 8, "pause_s": 5, "on_failure": "rollback"},
-        "expires_in_s": 1200,
-        "reason": "deploy",
-    },
-    request_only=True,
+_STARTED = OpenApiResponse(
+    OperationSerializer,
+    "Under way; `Location` says where to look.",
+    [
+        OpenApiExample(
+            "Under way", value={**examples.OPERATION, "state": "running", "finished_at": None}
+        )
+    ],
+)
+_LOCATION = OpenApiParameter(
+    "Location",
+    str,
+    OpenApiParameter.HEADER,
+    description="Where the operation is to be read.",
+    response=[200, 202],
 )
 
 
@@ -98,6 +103,7 @@ class OperationViewSet(
         operation_id="start_operation",
         parameters=[
             _WAIT,
+            _LOCATION,
             OpenApiParameter(
                 _KEY_HEADER,
                 str,
@@ -110,7 +116,6 @@ class OperationViewSet(
             202: _STARTED,
             **_KEY_REUSED,
         },
-        examples=[_FREEZE],
     )
     def create(self, request: Request) -> Response:
         """Make one change on many agents."""
@@ -142,7 +147,7 @@ class OperationViewSet(
 
     @extend_schema(
         request=None,
-        parameters=[_WAIT],
+        parameters=[_WAIT, _LOCATION],
         responses={
             200: _FINISHED,
             202: _STARTED,

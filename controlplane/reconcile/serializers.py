@@ -6,8 +6,10 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from controlplane.fleet.models import Health
+from controlplane.reconcile import examples
 from controlplane.reconcile.attending import policy_of
 from controlplane.reconcile.models import Controller, Policy, Watch
+from controlplane.rest.examples import sent, shown
 from controlplane.rest.fields import DiffField
 from controlplane.rest.strict import StrictSerializer
 
@@ -24,6 +26,7 @@ class _DriftField(serializers.JSONField):
     pass
 
 
+@shown(examples.WATCH)
 class WatchSerializer(serializers.ModelSerializer[Watch]):
     """How an agent does, and whether it is as it should be."""
 
@@ -69,6 +72,7 @@ class WatchSerializer(serializers.ModelSerializer[Watch]):
         return bool(watch.policy)
 
 
+@sent("Only tell", examples.WATCH_CHANGES)
 class WatchChangesSerializer(StrictSerializer):
     """What can be chosen for an agent."""
 
@@ -77,6 +81,7 @@ class WatchChangesSerializer(StrictSerializer):
     )
 
 
+@shown(examples.CONTROLLER)
 class ControllerSerializer(serializers.ModelSerializer[Controller]):
     """A control loop that runs."""
 

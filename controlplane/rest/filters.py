@@ -35,6 +35,21 @@ class StrictOrderingFilter(OrderingFilter):
                 )
         return wanted
 
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """The parameter as the OpenAPI document has it."""
+        names: list[str] = view.ordering_fields
+        field = f"-?({'|'.join(names)})"
+        return [
+            {
+                "name": self.ordering_param,
+                "in": "query",
+                "description": f"Fields to order by, of {', '.join(names)}; several with commas "
+                "between them, descending with a `-` before them.",
+                "schema": {"type": "string", "pattern": f"^{field}(,{field})*$"},
+                "example": f"-{names[0]}",
+            }
+        ]
+
 
 class _BoundedDateTimeField(IsoDateTimeField):
     """A moment that every database can hold and convert to UTC."""

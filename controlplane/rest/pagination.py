@@ -18,6 +18,7 @@ from engine.contract import InvalidParameter, parse_int
 _CURSOR: dict[str, Any] = {
     "type": ["string", "null"],
     "description": "The `cursor` of that page; null if there is none.",
+    "example": "cD0yMDI2LTExLTIz",
 }
 
 

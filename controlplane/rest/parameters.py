@@ -2,13 +2,14 @@
 
 from typing import Any, NamedTuple
 
+from controlplane.rest.examples import OPERATION_ID
+
 
 class _About(NamedTuple):
     description: str
     example: object
 
 
-_ID = "018f4b0e-8c1d-7c3a-9f64-2f1c7a9d5e10"
 _ABOUT = {
     "action": _About("What was asked for, as entity.verb.", "freeze.enable"),
     "actor": _About("Name of the user, command or controller that asked.", "anna"),
@@ -32,7 +33,7 @@ _ABOUT = {
     "mode": _About("Which mode.", "freeze"),
     "name": _About("The name, exactly.", "smollm2"),
     "number": _About("Number of a revision; counts from 1 for each agent.", 5),
-    "operation": _About("Id of an operation.", _ID),
+    "operation": _About("Id of an operation.", OPERATION_ID),
     "outcome": _About("How it ended.", "succeeded"),
     "page_size": _About("Rows in a page, 1 to 500; 50 if absent.", 100),
     "reason": _About("", "deploy of 14:00"),
@@ -75,4 +76,4 @@ def describe(parameter: dict[str, Any]) -> None:
             parameter["example"] = values[0]
         elif about is not None:
             is_uuid = parameter["schema"].get("format") == "uuid"
-            parameter["example"] = _ID if is_uuid else about.example
+            parameter["example"] = OPERATION_ID if is_uuid else about.example

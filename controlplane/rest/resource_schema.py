@@ -17,6 +17,7 @@ _VERBS = {
     "destroy": "delete",
 }
 _SUMMARIES = {"list": "List {}", "retrieve": "Show one {}"}
+_ANSWERS = {"200": "As it is now.", "201": "It was made."}
 _PLURALS = {"audit": "audit_entries", "chunk_statistics": "chunk_statistics_snapshots"}
 _SINGULARS = {"audit_entries": "audit_entry", "watches": "watch"}
 
@@ -53,6 +54,8 @@ class ResourceSchema(AutoSchema):
         operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
         if operation is not None:
             own = operation["responses"]
+            for status, answer in own.items():
+                answer["description"] = answer["description"] or _ANSWERS[status]
             operation["responses"] = dict(
                 sorted({**shared_answers(_statuses(operation)), **own}.items())
             )

@@ -182,7 +182,7 @@ def test_audit__read_exported_and_verified__is_what_was_written(
     assert verified.ok
     assert verified.problem is None
     latest = get_audit_verification.sync(client=admin)
-    assert (latest.checked_by, latest.result.ok) == ("ada", True)
+    assert (latest.checked_by, latest.result.ok) == ("ada/test", True)
 
 
 def test_watch__of_an_agent__shows_and_takes_a_policy(operator: AuthenticatedClient) -> None:
