@@ -21,7 +21,7 @@ from kvplane_client.api.users import create_user  # noqa: E402
 from kvplane_client.models import NewTokenRequest, NewUserRequest  # noqa: E402
 
 TOKEN = "agent-token-of-the-functional-suite"
-ENGINE = "lab"
+ENGINE = "smollm2"
 CHUNK = 16
 TIMEOUT = 60.0
 EVERY_OPERATION = "test_every_operation.py"
@@ -82,7 +82,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     workers, which share a directory of chunks."""
     directory = tmp_path_factory.mktemp("functional")
     port = free_ports(4)
-    names = {"lab-scheduler": port, "lab-worker-0": port + 1, "lab-worker-1": port + 2}
+    names = {"smollm2-scheduler": port, "smollm2-worker-0": port + 1, "smollm2-worker-1": port + 2}
     url = f"http://127.0.0.1:{port + 3}"
     environment = clean_environment(
         KVPLANE_DATA_DIR=str(directory / "data"),

@@ -91,8 +91,8 @@ def test_nobody__without_a_token__unauthorized_but_for_health(anonymous: Client)
 def test_viewer__reads__but_changes_nothing(viewer: AuthenticatedClient) -> None:
     assert "agents" in get_index.sync(client=viewer).additional_properties
     for answer in (
-        enable_freeze_of_agent.sync_detailed("lab-worker-0", client=viewer),
-        delete_agent.sync_detailed("lab-worker-0", client=viewer),
+        enable_freeze_of_agent.sync_detailed("smollm2-worker-0", client=viewer),
+        delete_agent.sync_detailed("smollm2-worker-0", client=viewer),
     ):
         assert answer.status_code == 403
         assert isinstance(answer.parsed, Error)

@@ -17,7 +17,7 @@ from tests.functional.conftest import CHUNK, Stack
 
 pytestmark = pytest.mark.slow
 
-SCHEDULER, WORKER = "lab-scheduler", "lab-worker-1"
+SCHEDULER, WORKER = "smollm2-scheduler", "smollm2-worker-1"
 STORED = 2 * CHUNK
 
 
@@ -82,7 +82,7 @@ CALLS = {
     "stop_chunk_statistics": Call(SCHEDULER, expected=OK),
     "reset_chunk_statistics": Call(SCHEDULER, expected=OK),
     "get_chunk_statistics_status": Call(SCHEDULER, expected={"strategy": "memory_bloom_filter"}),
-    "get_agent_status": Call(expected={"role": "worker", "worker_id": 1, "instance_id": "lab"}),
+    "get_agent_status": Call(expected={"role": "worker", "worker_id": 1, "instance_id": "smollm2"}),
 }
 every_endpoint = pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.operation_id)
 

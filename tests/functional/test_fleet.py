@@ -75,7 +75,7 @@ def test_engine__made_renamed_and_deleted__is_what_was_asked_for(
 
 
 def test_engine__with_agents__is_not_deleted(admin: AuthenticatedClient) -> None:
-    refused = delete_engine.sync_detailed("lab", client=admin)
+    refused = delete_engine.sync_detailed("smollm2", client=admin)
     assert refused.status_code == 409
     assert refused.parsed.error == "Engine in use"
 
@@ -113,33 +113,33 @@ def test_agents__page_by_page__all_of_them_once(stack: Stack, tokens: dict[str, 
     async def read() -> list[str]:
         names: list[str] = []
         async with stack.async_client(tokens["viewer"]) as client:
-            page = await list_agents.asyncio(client=client, engine="lab", page_size=1)
+            page = await list_agents.asyncio(client=client, engine="smollm2", page_size=1)
             names += [agent.name for agent in page.results]
             while page.next_cursor is not None:
                 page = await list_agents.asyncio(
-                    client=client, engine="lab", page_size=1, cursor=page.next_cursor
+                    client=client, engine="smollm2", page_size=1, cursor=page.next_cursor
                 )
                 names += [agent.name for agent in page.results]
         assert page.previous_cursor is not None
         return names
 
-    assert asyncio.run(read()) == ["lab-scheduler", "lab-worker-0", "lab-worker-1"]
+    assert asyncio.run(read()) == ["smollm2-scheduler", "smollm2-worker-0", "smollm2-worker-1"]
 
 
 def test_agent__probed__says_how_it_is(operator: AuthenticatedClient) -> None:
-    probed = probe_agent.sync("lab-worker-0", client=operator)
+    probed = probe_agent.sync("smollm2-worker-0", client=operator)
     assert isinstance(probed.last_status, AgentStatus)
     assert probed.last_status.storage["LocalCPUBackend"].capacity_bytes > 0
     assert probed.health == "online"
     found = list_agents.sync(client=operator, health="online", role="worker")
-    assert "lab-worker-0" in [agent.name for agent in found.results]
+    assert "smollm2-worker-0" in [agent.name for agent in found.results]
 
 
 def test_agent__not_named__conflict_lists_the_candidates(viewer: AuthenticatedClient) -> None:
-    answer = get_version.sync_detailed(client=viewer, engine="lab")
+    answer = get_version.sync_detailed(client=viewer, engine="smollm2")
     assert answer.status_code == 409
     assert isinstance(answer.parsed, Conflict)
-    assert answer.parsed.candidates == ["lab-scheduler", "lab-worker-0", "lab-worker-1"]
+    assert answer.parsed.candidates == ["smollm2-scheduler", "smollm2-worker-0", "smollm2-worker-1"]
     missing = get_version_of_agent.sync_detailed("no-such-agent", client=viewer)
     assert missing.status_code == 404
     assert isinstance(missing.parsed, Error)

@@ -52,7 +52,7 @@ from kvplane_client.models import (
 pytestmark = pytest.mark.slow
 
 Found = TypeVar("Found")
-AGENT = "lab-worker-0"
+AGENT = "smollm2-worker-0"
 WAIT_S = 30.0
 
 
@@ -212,7 +212,7 @@ def test_controller__that_runs__holds_the_agents(viewer: AuthenticatedClient) ->
 def test_chunk_statistics__sampled__in_list_series_and_export(
     operator: AuthenticatedClient,
 ) -> None:
-    scheduler = "lab-scheduler"
+    scheduler = "smollm2-scheduler"
     recreate_lookup_of_agent.sync(scheduler, client=operator)
     start_chunk_statistics_of_agent.sync(scheduler, client=operator)
     sample = sample_chunk_statistics.sync(client=operator, body=SampleRequest(agent=scheduler))

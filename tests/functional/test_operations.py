@@ -31,7 +31,7 @@ from kvplane_client.models import (
 
 pytestmark = pytest.mark.slow
 
-WORKERS = SelectorRequest(engines=["lab"], roles=["worker"])
+WORKERS = SelectorRequest(engines=["smollm2"], roles=["worker"])
 WAIT_S = 30.0
 
 
@@ -82,14 +82,14 @@ def test_operation__on_the_workers_of_an_engine__every_outcome_and_its_audit_tra
     assert operation.state == "succeeded"
     assert answer.headers["Location"].endswith(f"/api/v1/operations/{operation.id}")
     assert [(target.agent, target.wave) for target in operation.targets] == [
-        ("lab-worker-0", 0),
-        ("lab-worker-1", 1),
+        ("smollm2-worker-0", 0),
+        ("smollm2-worker-1", 1),
     ]
     assert operation.targets[0].answer["freeze"] is True
-    assert operation.selector.engines == ["lab"]
+    assert operation.selector.engines == ["smollm2"]
     assert operation.strategy.on_failure == "rollback"
     assert operation.options.expires_at > operation.created_at
-    assert get_freeze_status_of_agent.sync("lab-worker-1", client=operator).freeze is True
+    assert get_freeze_status_of_agent.sync("smollm2-worker-1", client=operator).freeze is True
 
     trail = list_audit_entries.sync(client=operator, operation=operation.id, ordering="id")
     assert {entry.reason for entry in trail.results} == {wanted.reason}
@@ -117,13 +117,13 @@ def test_operation__one_agent_is_silent__failed_in_part_and_retried_on_it_alone(
 ) -> None:
     wanted = NewOperationRequest(
         action="hot_cache.enable",
-        selector=SelectorRequest(agents=["lab-worker-0", silent]),
+        selector=SelectorRequest(agents=["smollm2-worker-0", silent]),
         strategy=StrategyRequest(max_failures=None),
     )
     operation = start_operation.sync(client=operator, body=wanted, wait=WAIT_S)
     assert operation.state == "partially_failed"
     outcomes = {target.agent: target for target in operation.targets}
-    assert outcomes["lab-worker-0"].error is None
+    assert outcomes["smollm2-worker-0"].error is None
     assert isinstance(outcomes[silent].error, AgentFailure)
     assert outcomes[silent].error.error == "Agent unreachable"
 
@@ -160,7 +160,9 @@ def test_operation__cannot_be_made__error_says_why(operator: AuthenticatedClient
     assert refused.status_code == 400
     assert refused.parsed.error == "Nobody selected"
 
-    odd = NewOperationRequest.from_dict({"action": "freeze.enable", "selector": {"engine": "lab"}})
+    odd = NewOperationRequest.from_dict(
+        {"action": "freeze.enable", "selector": {"engine": "smollm2"}}
+    )
     refused = start_operation.sync_detailed(client=operator, body=odd)
     assert isinstance(refused.parsed, InvalidRequest)
     assert "selector" in refused.parsed.fields
