@@ -13,6 +13,7 @@ from controlplane.audit.forwarding.receivers import BadReceiver, read_syslog, re
 from controlplane.audit.reads import BadReadPolicy, read_policies
 from controlplane.keyfile import read_or_create
 from controlplane.resources import OWN_RESOURCES
+from controlplane.rest.about import DESCRIPTION
 from engine.contract import CATALOGUE
 from engine.contract.version import version
 
@@ -269,7 +270,7 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "KVPlane",
-    "DESCRIPTION": "The control plane for the KV caches behind vLLM.",
+    "DESCRIPTION": DESCRIPTION,
     "VERSION": version(),
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,

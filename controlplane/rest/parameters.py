@@ -24,6 +24,8 @@ _ABOUT = {
     "drifted": _About("Whether the agent is not as it should be.", True),
     "engine": _About("Name of an engine.", "smollm2"),
     "expected_revision": _About("", 5),
+    "expires_at": _About("", "2026-01-31T12:00:00Z"),
+    "expires_in_s": _About("", 1200),
     "format": _About("", "jsonl"),
     "gave_up": _About("Whether repairs ended without success.", False),
     "health": _About("What is known of the agent's process.", "online"),

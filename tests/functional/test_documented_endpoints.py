@@ -64,7 +64,7 @@ CALLS = {
     "record_slot": Call(options={"enabled": False}, expected={"kvcache_check_log_enabled": False}),
     "get_kvcache_info": Call(expected={**OK, "num_layers": 2}),
     "load_fs_chunks": Call(expected={**OK, "loaded_chunks": 0, "failed_keys": []}),
-    "enable_freeze": Call(options={"x_kv_plane_expires_in": 3600.0}, expected={"freeze": True}),
+    "enable_freeze": Call(options={"expires_in_s": 3600.0}, expected={"freeze": True}),
     "disable_freeze": Call(options={"reason": "geprüft: 完了"}, expected={"freeze": False}),
     "get_freeze_status": Call(expected=OK),
     "enable_hot_cache": Call(expected={"hot_cache": True}),

@@ -140,7 +140,7 @@ def test_mode__enabled_for_a_while__desired_with_its_reason_and_its_end(
 ) -> None:
     reason = "while the disk is replaced"
     answer = enable_freeze_of_agent.sync_detailed(
-        AGENT, client=operator, reason=reason, x_kv_plane_expires_in=900.0
+        AGENT, client=operator, reason=reason, expires_in_s=900.0
     )
     operation = UUID(answer.headers["X-KVPlane-Operation"])
     (mode,) = list_modes.sync(client=operator, agent=AGENT, mode="freeze", temporary=True).results

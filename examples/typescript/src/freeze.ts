@@ -62,8 +62,7 @@ async function freeze(api: Client<paths>, agent: string, reason: string): Promis
   const { data, error, response } = await api.PUT("/agents/{agent_name}/freeze/enable", {
     params: {
       path: { agent_name: agent },
-      query: { reason },
-      header: { "X-KVPlane-Expires-In": 600 },
+      query: { reason, expires_in_s: 600 },
     },
   });
   if (error) throw new Refused(response.status, error);
