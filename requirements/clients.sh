@@ -1,34 +1,39 @@
 #!/bin/sh
-# Generate clients from docs/openapi/: whole, or not at all.
+# Generate clients from docs/openapi/; each takes the place of the one before when it
+# is whole.
 #
 #   requirements/clients.sh VENV TARGET LANGUAGE [LANGUAGE …]
 #
-# LANGUAGE is python (TARGET/python: packages kvplane_client and kvplane_agent_client,
-# which pip can install from there) or typescript (TARGET/typescript: types of all
-# paths). Whatever a generator cannot express fails here.
+# LANGUAGE is python (TARGET/python: projects with the packages kvplane_client and
+# kvplane_agent_client, which pip can install) or typescript (TARGET/typescript: types
+# of all paths; needs requirements/node.sh). What a generator cannot express fails here.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-documents=$(dirname "$here")/docs/openapi
+root=$(dirname "$here")
 venv=$(cd "$1" && pwd)
 target=$2
 shift 2
 mkdir -p "$target"
+scratch=$(mktemp -d "$target/.new.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
 
 python_client() {
-    sed "s/kvplane-client/$2/; s/kvplane_client/$3/" "$here/python-client.yaml" >"$target/.$2.yaml"
-    "$venv/bin/openapi-python-client" generate --path "$documents/$1" --meta setup \
-        --config "$target/.$2.yaml" --output-path "$target/python/$2" --overwrite \
-        --fail-on-warning >"$target/.$2.log" 2>&1 || {
-        cat "$target/.$2.log" >&2
+    sed "s/kvplane-client/$2/; s/kvplane_client/$3/" "$here/python-client.yaml" >"$scratch/$2.yaml"
+    "$venv/bin/openapi-python-client" generate --path "$root/docs/openapi/$1" --meta setup \
+        --config "$scratch/$2.yaml" --output-path "$scratch/$2" --fail-on-warning \
+        >"$scratch/log" 2>&1 || {
+        cat "$scratch/log" >&2
         exit 1
     }
-    rm "$target/.$2.yaml" "$target/.$2.log"
+    rm -rf "$target/python/$2"
+    mv "$scratch/$2" "$target/python/$2"
 }
 
 typescript_types() {
-    "$venv/bin/node" "$(dirname "$here")/examples/typescript/node_modules/openapi-typescript/bin/cli.js" \
-        "$documents/$1" --output "$target/typescript/$2.d.ts" >/dev/null
+    "$venv/bin/node" "$root/examples/typescript/node_modules/openapi-typescript/bin/cli.js" \
+        "$root/docs/openapi/$1" --output "$scratch/$2.d.ts" >/dev/null
+    mv "$scratch/$2.d.ts" "$target/typescript/$2.d.ts"
 }
 
 for language in "$@"; do
