@@ -2,9 +2,12 @@
 
 from rest_framework import serializers
 
+from controlplane.modes import examples
 from controlplane.modes.models import DesiredMode, ModeChange
+from controlplane.rest.examples import shown
 
 
+@shown(examples.DESIRED_MODE)
 class DesiredModeSerializer(serializers.ModelSerializer[DesiredMode]):
     """What a mode of an agent should be, and since when."""
 
@@ -32,6 +35,7 @@ class DesiredModeSerializer(serializers.ModelSerializer[DesiredMode]):
         read_only_fields = fields
 
 
+@shown(examples.MODE_CHANGE)
 class ModeChangeSerializer(serializers.ModelSerializer[ModeChange]):
     """One change of one mode."""
 

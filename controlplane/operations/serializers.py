@@ -5,67 +5,51 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from controlplane.accounts.serializers import in_the_future
 from controlplane.audit.limits import MAX_REASON
 from controlplane.fleet.models import ROLE_CHOICES
 from controlplane.fleet.serializers import LabelsField
+from controlplane.operations import examples
 from controlplane.operations.effects import Wishes
 from controlplane.operations.models import Operation, OperationTarget
 from controlplane.operations.planning import MAX_CONCURRENCY, Plan
 from controlplane.operations.selecting import Selector
 from controlplane.operations.strategy import OnFailure, Strategy
+from controlplane.rest.answers import AGENT_FAILURE
+from controlplane.rest.examples import sent, shown
+from controlplane.rest.fields import JSONObjectField
 from controlplane.rest.strict import StrictSerializer
-from engine.contract import CATALOGUE, Role
+from engine.contract import CATALOGUE, Role, schemas
+from engine.contract.components import referred
 
 ACTIONS = {entry.action: entry for entry in CATALOGUE if entry.action is not None}
+ACTION_CHOICES = [(name, name) for name in sorted(ACTIONS)]
+ON_FAILURE_CHOICES = [(choice.value, choice.value) for choice in OnFailure]
+
+
+@extend_schema_field(referred(schemas.nullable(AGENT_FAILURE)))
+class _FailureField(serializers.JSONField):
+    pass
+
+
+class OptionsSerializer(serializers.Serializer[Any]):
+    """What a caller wished beyond the call."""
+
+    expires_at = serializers.DateTimeField(required=False)
+    expected_revision = serializers.IntegerField(required=False)
 
 
 class OperationTargetSerializer(serializers.ModelSerializer[OperationTarget]):
     """What came of an operation on one agent."""
 
+    error = _FailureField(read_only=True, help_text="Why there is no answer; null if there is one.")
+
     class Meta:
         model = OperationTarget
         fields = ["agent", "wave", "state", "undone", "status", "answer", "error", "duration_ms"]
-        read_only_fields = fields
-
-
-class OperationSerializer(serializers.ModelSerializer[Operation]):
-    """A requested change and its outcomes."""
-
-    targets = OperationTargetSerializer(many=True, read_only=True)
-
-    class Meta:
-        model = Operation
-        fields = [
-            "id",
-            "action",
-            "endpoint",
-            "query",
-            "body",
-            "state",
-            "reason",
-            "request_id",
-            "actor_kind",
-            "actor_name",
-            "actor_ref",
-            "source_address",
-            "user_agent",
-            "on_behalf_of",
-            "created_at",
-            "finished_at",
-            "selector",
-            "strategy",
-            "options",
-            "concurrency",
-            "timeout_s",
-            "retry_of",
-            "undo_of",
-            "idempotency_key",
-            "cancel_requested_at",
-            "targets",
-        ]
         read_only_fields = fields
 
 
@@ -114,15 +98,72 @@ class StrategySerializer(StrictSerializer):
         allow_null=True,
         help_text="More of them end the operation after their wave; null: any number is borne.",
     )
-    on_failure = serializers.ChoiceField(
-        choices=[(choice.value, choice.value) for choice in OnFailure], default="stop"
-    )
+    on_failure = serializers.ChoiceField(choices=ON_FAILURE_CHOICES, default="stop")
 
 
+@extend_schema_field(SelectorSerializer)
+class _SelectorField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field(StrategySerializer)
+class _StrategyField(serializers.JSONField):
+    pass
+
+
+@extend_schema_field(OptionsSerializer)
+class _OptionsField(serializers.JSONField):
+    pass
+
+
+@shown(examples.OPERATION)
+class OperationSerializer(serializers.ModelSerializer[Operation]):
+    """A requested change and its outcomes."""
+
+    body = JSONObjectField(read_only=True, help_text="The JSON body of the call, if it has one.")
+    selector = _SelectorField(read_only=True, help_text="Who was to be called; {} for one agent.")
+    strategy = _StrategyField(read_only=True, help_text="{}: all at once.")
+    options = _OptionsField(read_only=True, help_text="What else the caller wished.")
+    targets = OperationTargetSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Operation
+        fields = [
+            "id",
+            "action",
+            "endpoint",
+            "query",
+            "body",
+            "state",
+            "reason",
+            "request_id",
+            "actor_kind",
+            "actor_name",
+            "actor_ref",
+            "source_address",
+            "user_agent",
+            "on_behalf_of",
+            "created_at",
+            "finished_at",
+            "selector",
+            "strategy",
+            "options",
+            "concurrency",
+            "timeout_s",
+            "retry_of",
+            "undo_of",
+            "idempotency_key",
+            "cancel_requested_at",
+            "targets",
+        ]
+        read_only_fields = fields
+
+
+@sent("Freeze the workers of an engine for 20 minutes, one first", examples.NEW_OPERATION)
 class NewOperationSerializer(StrictSerializer):
     """One action on many agents."""
 
-    action = serializers.ChoiceField(choices=[(name, name) for name in sorted(ACTIONS)])
+    action = serializers.ChoiceField(choices=ACTION_CHOICES)
     parameters = serializers.DictField(
         required=False, help_text="Parameters of the call, as in its query string."
     )

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from http import HTTPStatus
 from threading import BoundedSemaphore
 
 from django.conf import settings
@@ -17,12 +18,15 @@ from rest_framework.viewsets import GenericViewSet
 from controlplane.accounts.actors import request_actor
 from controlplane.accounts.permissions import ViewersReadOperatorsChange
 from controlplane.middleware import request_id_of
+from controlplane.operations import examples
 from controlplane.operations.cancelling import cancel
 from controlplane.operations.filters import OperationFilter
 from controlplane.operations.models import Operation, State
 from controlplane.operations.planning import plan_operation, plan_retry
 from controlplane.operations.runner import shared_runner
 from controlplane.operations.serializers import NewOperationSerializer, OperationSerializer
+from controlplane.rest.answers import problem
+from controlplane.rest.examples import OPERATION_ID
 from engine.contract import ContractError
 
 _MAX_WAIT_S = 60.0
@@ -36,19 +40,43 @@ _WAIT = OpenApiParameter(
     description="Seconds to wait for the end, at most 60; 200 if it came. Not when half of the "
     "server's threads wait already.",
 )
-_ERROR = {"$ref": "#/components/schemas/Error"}
+_KEY_REUSED = problem(
+    HTTPStatus.CONFLICT,
+    "Idempotency key reused",
+    "The Idempotency-Key 'deploy-1400' was sent before with another request, operation "
+    f"{OPERATION_ID}; send a new key.",
+    "The key was sent before, with another request.",
+    operation=OPERATION_ID,
+)
+_FINISHED_ALREADY = problem(
+    HTTPStatus.CONFLICT,
+    "Already finished",
+    f"Operation {OPERATION_ID} is succeeded; there is nothing to cancel.",
+    "It is finished.",
+)
+_NOTHING_TO_RETRY = problem(
+    HTTPStatus.CONFLICT,
+    "Nothing to retry",
+    f"Operation {OPERATION_ID} is succeeded; only agents that failed in a finished operation are "
+    "called again.",
+    "It is not finished, or nobody failed.",
+)
 _FINISHED = OpenApiResponse(OperationSerializer, "Finished.")
-_STARTED = OpenApiResponse(OperationSerializer, "Under way; `Location` says where to look.")
-_FREEZE = OpenApiExample(
-    "Freeze the workers of an engine for 20 minutes, one first",
-    value={
-        "action": "freeze.enable",
-        "selector": {"engines": ["smollm2"]},
-        "strategy": {"canary": 1, "wave_size": 8, "pause_s": 5, "on_failure": "rollback"},
-        "expires_in_s": 1200,
-        "reason": "deploy",
-    },
-    request_only=True,
+_STARTED = OpenApiResponse(
+    OperationSerializer,
+    "Under way; `Location` says where to look.",
+    [
+        OpenApiExample(
+            "Under way", value={**examples.OPERATION, "state": "running", "finished_at": None}
+        )
+    ],
+)
+_LOCATION = OpenApiParameter(
+    "Location",
+    str,
+    OpenApiParameter.HEADER,
+    description="Where the operation is to be read.",
+    response=[200, 202],
 )
 
 
@@ -72,8 +100,10 @@ class OperationViewSet(
         return NewOperationSerializer if self.action == "create" else OperationSerializer
 
     @extend_schema(
+        operation_id="start_operation",
         parameters=[
             _WAIT,
+            _LOCATION,
             OpenApiParameter(
                 _KEY_HEADER,
                 str,
@@ -84,9 +114,8 @@ class OperationViewSet(
         responses={
             200: _FINISHED,
             202: _STARTED,
-            409: OpenApiResponse(_ERROR, "The key was sent before, with another request."),
+            **_KEY_REUSED,
         },
-        examples=[_FREEZE],
     )
     def create(self, request: Request) -> Response:
         """Make one change on many agents."""
@@ -105,7 +134,7 @@ class OperationViewSet(
         request=None,
         responses={
             200: OpenApiResponse(OperationSerializer, "No further agent is called."),
-            409: OpenApiResponse(_ERROR, "It is finished."),
+            **_FINISHED_ALREADY,
         },
     )
     @action(detail=True, methods=["post"])
@@ -118,11 +147,11 @@ class OperationViewSet(
 
     @extend_schema(
         request=None,
-        parameters=[_WAIT],
+        parameters=[_WAIT, _LOCATION],
         responses={
             200: _FINISHED,
             202: _STARTED,
-            409: OpenApiResponse(_ERROR, "It is not finished, or nobody failed."),
+            **_NOTHING_TO_RETRY,
         },
     )
     @action(detail=True, methods=["post"])
