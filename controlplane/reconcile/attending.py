@@ -3,7 +3,6 @@
 import logging
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -22,6 +21,7 @@ from controlplane.modes import services as modes
 from controlplane.modes.models import Mode, ModeSource
 from controlplane.modes.services import Switch
 from controlplane.operations.importing import CONTROLLER, import_configuration
+from controlplane.reconcile.backoff import next_attempt_at
 from controlplane.reconcile.drift import (
     ConfigDrift,
     ModeDrift,
@@ -38,7 +38,6 @@ from controlplane.reconcile.sighting import Sighting
 from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
-_MAX_BACKOFF = timedelta(minutes=5)
 _NOTES = (
     "boot_id",
     "verified_hash",
@@ -71,9 +70,7 @@ def attend(sighting: Sighting) -> None:
         if _has_restarted(sighting):
             _note_restart(sighting, request_id)
         resolve_unknown(agent)
-        if expire_modes(agent, request_id):
-            # What the agent said is out of date now.
-            return
+        expire_modes(agent, request_id)
         _take_up_modes(sighting, request_id)
         found = _compare_configuration(sighting, request_id)
         mode_drifts = _compare_modes(sighting)
@@ -113,6 +110,7 @@ def _note_restart(sighting: Sighting, request_id: str) -> None:
     _forget_failures(watch)
     with transaction.atomic():
         _save(watch)
+        modes.end_anew(watch.agent.name)
         if before:
             audit.record(
                 action="agent.restart",
@@ -132,13 +130,7 @@ def _take_up_modes(sighting: Sighting, request_id: str) -> None:
     watch = sighting.watch
     agent = watch.agent.name
     observed = sighting.modes()
-    desired = {
-        switch: row
-        for switch, row in modes.desired_of([agent])[agent].items()
-        # The others were wished of another agent that had this name.
-        if row.since >= watch.agent.registered_at
-    }
-    unset = unset_modes(desired, observed)
+    unset = unset_modes(modes.desired_of([agent])[agent], observed)
     if watch.modes_known:
         unset = {
             switch: switch.mode is not Mode.BYPASS and value for switch, value in unset.items()
@@ -322,8 +314,7 @@ def _enforce(watch: Watch, found: _Found | None, drifts: list[ModeDrift], reques
     except ContractError as error:
         failure = error.message
     watch.attempts += 1
-    backoff = timedelta(seconds=settings.KVPLANE_POLL_SECONDS * 2**watch.attempts)
-    watch.next_attempt_at = timezone.now() + min(backoff, _MAX_BACKOFF)
+    watch.next_attempt_at = next_attempt_at(watch.attempts)
     watch.last_error = failure[:500]
     _save(watch)
 

@@ -66,10 +66,10 @@ def _put_back_configuration(
         f"back to revision {revision.number}: {named}"[:400],
         request_id,
     )
-    problems = _problems(performed)
+    problems = problems_of(performed)
     is_scheduler = agent.role == Role.SCHEDULER.value
     if not problems and is_scheduler and applies_at_recreate(observed.keys) & values.keys():
-        problems += _problems(
+        problems += problems_of(
             _do(agent, "recreate_lookup", "", None, NoEffect(), "takes up its keys", request_id)
         )
     return problems
@@ -80,7 +80,7 @@ def _put_back_mode(agent: Agent, drift: ModeDrift, request_id: str) -> list[str]
     switch = Switch(Mode(desired.mode), desired.backend)
     operation_id, query = call_for(switch, value=desired.value)
     what = f"{desired.mode} {desired.backend}".strip()
-    return _problems(
+    return problems_of(
         _do(
             agent,
             operation_id,
@@ -113,7 +113,8 @@ def _do(
     )
 
 
-def _problems(performed: Performed) -> list[str]:
+def problems_of(performed: Performed) -> list[str]:
+    """What went wrong with a change of one agent; empty if nothing did."""
     if performed.operation.state == State.SUCCEEDED:
         return []
     try:

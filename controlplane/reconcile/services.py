@@ -5,6 +5,7 @@ from django.db import transaction
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor
 from controlplane.fleet.models import Agent
+from controlplane.modes import services as modes
 from controlplane.reconcile.models import Policy, Watch
 
 
@@ -36,12 +37,13 @@ def set_policy(watch: Watch, policy: Policy | None, *, actor: Actor, request_id:
 
 
 def try_again(watch: Watch, *, actor: Actor, request_id: str) -> Watch:
-    """Let the loop repair the agent from its next round on, whether it waits or has
-    given up."""
+    """Let the loop repair the agent, and end its modes whose time is up, from its next
+    round on, whether it waits or has given up."""
     with transaction.atomic():
         Watch.objects.filter(pk=watch.pk).update(
             attempts=0, next_attempt_at=None, gave_up_at=None, last_error="", verified_hash=""
         )
+        modes.end_anew(watch.agent.name)
         audit.record(
             action="watch.retry",
             actor=actor,
