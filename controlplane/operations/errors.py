@@ -66,6 +66,13 @@ class OperationNotFound(ContractError):
         )
 
 
+class NotTakenBack(ContractError):
+    """What an operation did to an agent stays, or may stay."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(409, "Not taken back", message)
+
+
 class NotForPeople(ContractError):
     """What the control loop does, or what takes something back, nobody repeats."""
 

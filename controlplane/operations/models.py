@@ -96,6 +96,9 @@ class OperationTarget(models.Model):
     state = models.CharField(max_length=16, choices=State.choices)
     wave = models.PositiveSmallIntegerField(default=0, help_text="Waves follow each other.")
     undone = models.BooleanField(default=False, help_text="Whether it was taken back.")
+    undo_error = models.CharField(
+        max_length=500, blank=True, help_text="Why it was to be taken back, and was not."
+    )
     status = models.PositiveSmallIntegerField(null=True)
     answer = models.JSONField(null=True)
     error = models.JSONField(null=True)

@@ -10,6 +10,7 @@ from django.utils import timezone
 from controlplane.audit.actors import Actor
 from controlplane.configuration import services as configuration
 from controlplane.fleet.models import Agent
+from controlplane.fleet.services import find_agent
 from controlplane.operations.effects import Begun, find_begun
 from controlplane.operations.lease import LEASE, is_abandoned, this_process, until
 from controlplane.operations.models import Operation, OperationTarget, State
@@ -73,7 +74,7 @@ def resolve(row: OperationTarget, actor: Actor, *, timeout: float) -> State:
     it is then. Raises ContractError."""
     operation = row.operation
     begun = find_begun(operation.pk, row.agent)
-    agent = Agent.objects.select_related("engine").get(name=row.agent)
+    agent = find_agent(row.agent)
     state, document = find_out(begun, agent, request_id=operation.request_id, timeout=timeout)
     if state is State.UNKNOWN:
         return state

@@ -8,7 +8,7 @@ as they come in, together with the targets that are begun next, in one transacti
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -28,7 +28,6 @@ from controlplane.operations.effects import (
     Begun,
     DesiredChange,
     effect_of,
-    find_begun,
     settle_all,
 )
 from controlplane.operations.errors import CallBrokeDown, NotBegun
@@ -46,7 +45,7 @@ from controlplane.operations.planning import actor_of, call_of, wishes_of
 from controlplane.operations.recording import common_engine, record_completed, record_part
 from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.operations.strategy import OnFailure, Strategy
-from controlplane.operations.undoing import undo
+from controlplane.operations.taking_back import is_to_be_taken_back, take_back
 from controlplane.rows import Changed, update_rows
 from engine.contract import ContractError
 
@@ -297,25 +296,29 @@ class Run:
             row.state, row.answer, row.error = found.state, found.answer, found.error
 
     def _take_back(self) -> None:
-        """Undo it on the agents that did it, in reverse order."""
-        for row in reversed(self._rows):
-            if row.state not in (State.SUCCEEDED, State.PARTIALLY_FAILED) or row.undone:
-                continue
-            agent = self._agents.get(row.agent)
-            if agent is None:
-                continue
+        """Undo it on the agents that did it, or may have, the last wave first."""
+        for wave in sorted({row.wave for row in self._rows}, reverse=True):
+            left = [row for row in self._rows if row.wave == wave and is_to_be_taken_back(row)]
+            limit = self.operation.concurrency
+            for begin in range(0, len(left), limit):
+                self._take_back_at_once(left[begin : begin + limit])
+
+    def _take_back_at_once(self, rows: Sequence[OperationTarget]) -> None:
+        under_way = {self._threads.submit(self._take_back_one, row) for row in rows}
+        while under_way:
+            done, under_way = wait(under_way, timeout=_SLICE_S)
             with transaction.atomic():
-                # Looking, and calling, each as long as an agent may take.
-                self._renew(LEASE + timedelta(seconds=4 * self.operation.timeout_s))
-            begun = find_begun(self.operation.pk, row.agent)
-            try:
-                row.undone = undo(
-                    begun, agent, self.operation, self._actor, timeout=self.operation.timeout_s
-                )
-            except ContractError as error:
-                logger.warning("%s on %s not taken back: %s", self.operation, agent, error.message)
-                continue
-            row.save(update_fields=["undone"])
+                self._renew()
+            for undone in done:
+                undone.result()
+        if self._stopping.is_set():
+            raise Stopping
+
+    def _take_back_one(self, row: OperationTarget) -> None:
+        try:
+            take_back(row, self.operation, self._actor)
+        finally:
+            connections.close_all()
 
     def _finish(self) -> None:
         with transaction.atomic(durable=True):

@@ -27,7 +27,17 @@ class OperationTargetSerializer(serializers.ModelSerializer[OperationTarget]):
 
     class Meta:
         model = OperationTarget
-        fields = ["agent", "wave", "state", "undone", "status", "answer", "error", "duration_ms"]
+        fields = [
+            "agent",
+            "wave",
+            "state",
+            "undone",
+            "undo_error",
+            "status",
+            "answer",
+            "error",
+            "duration_ms",
+        ]
         read_only_fields = fields
 
 

@@ -58,7 +58,7 @@ from controlplane.operations.outcomes import (
 from controlplane.operations.recording import common_engine, record_completed
 from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.rows import Changed, insert_rows, update_rows
-from engine.contract import Endpoint
+from engine.contract import ContractError, Endpoint
 
 logger = logging.getLogger(__name__)
 _TURN_SECONDS = 2.0
@@ -82,6 +82,20 @@ class Performed:
             outcome.result.extra["operation"] = str(self.operation.pk)
             raise outcome.result
         return outcome.result
+
+    def problems(self) -> list[str]:
+        """What went wrong on the only target; empty if nothing did."""
+        if self.operation.state == State.SUCCEEDED:
+            return []
+        try:
+            answer = self.answer()
+        except ContractError as error:
+            return [error.message]
+        document = answer.document if isinstance(answer.document, dict) else {}
+        errors = document.get("errors")
+        if isinstance(errors, dict) and errors:
+            return [f"{key}: {why}" for key, why in errors.items()]
+        return [str(document.get("message", f"status {answer.status}"))]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from controlplane.operations.effects import ReplaceMode, Superseded, call_for
 from controlplane.operations.importing import CONTROLLER
 from controlplane.operations.services import carry_out
 from controlplane.reconcile.backoff import next_attempt_at
-from controlplane.reconcile.repairing import problems_of
 from engine.contract import endpoint
 
 logger = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ def _revert(agent: Agent, desired: DesiredMode, wish: Wish, request_id: str) -> 
         )
     except Superseded:
         return
-    if problems := problems_of(performed):
+    if problems := performed.problems():
         next_at = next_attempt_at(desired.revert_attempts + 1)
         modes.note_not_ended(desired, "; ".join(problems), next_at)
 
