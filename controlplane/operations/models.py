@@ -62,6 +62,9 @@ class Operation(models.Model):
     idempotency_key = models.CharField(max_length=128, blank=True)
     fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request.")
     cancel_requested_at = models.DateTimeField(null=True)
+    paused_until = models.DateTimeField(
+        null=True, help_text="When the next wave begins; null: none is waited for."
+    )
     lease_owner = models.CharField(max_length=128, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(db_index=True)

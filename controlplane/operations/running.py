@@ -6,10 +6,9 @@ as they come in, together with the targets that are begun next, in one transacti
 """
 
 import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event
@@ -45,7 +44,7 @@ from controlplane.operations.planning import actor_of, call_of, wishes_of
 from controlplane.operations.recording import common_engine, record_completed, record_part
 from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.operations.strategy import OnFailure, Strategy
-from controlplane.operations.taking_back import is_to_be_taken_back, take_back
+from controlplane.operations.taking_back import is_to_be_taken_back, note_breakdown, take_back
 from controlplane.rows import Changed, update_rows
 from engine.contract import ContractError
 
@@ -69,6 +68,14 @@ class Stopping(Exception):
     """This process ends; somebody else goes on."""
 
 
+class Paused(Exception):
+    """There is nothing to do before that moment."""
+
+    def __init__(self, end: datetime) -> None:
+        super().__init__(f"until {end.isoformat()}")
+        self.end = end
+
+
 class Run:
     """One operation under way in this process, which holds its lease."""
 
@@ -90,11 +97,12 @@ class Run:
         self._secrets = configuration.known_secrets(names) if is_configuration else frozenset()
         self._agents = {agent.name: agent for agent in _callable(names)}
         self._begun: dict[int, Begun] = {}
-        self._started = time.perf_counter()
 
     def carry_out(self) -> None:
         """Go through all waves, or as many as failures and cancelling let. Raises
-        NotOurs and Stopping, after which the operation stays open for another."""
+        Paused if there is nothing to do for a while: another Run goes on then, with no
+        thread held meanwhile. Raises NotOurs and Stopping, after which the operation
+        stays open for another process."""
         self._find_out_what_was_left()
         self._import_configurations()
         waves = sorted({row.wave for row in self._rows})
@@ -104,8 +112,7 @@ class Run:
                 continue
             if self._is_cancelled() or self._has_failed_too_often():
                 break
-            if any(row.state != State.PENDING for row in self._rows):
-                self._pause(self._strategy.pause_s)
+            self._pause_before(wave)
             self._call_all(rows)
         if self._has_failed_too_often() and self._strategy.on_failure is OnFailure.ROLLBACK:
             self._take_back()
@@ -120,7 +127,11 @@ class Run:
     def _import_configurations(self) -> None:
         import_unknown(
             self._call.endpoint,
-            [self._agents[row.agent] for row in self._rows if row.agent in self._agents],
+            [
+                self._agents[row.agent]
+                for row in self._rows
+                if row.state == State.PENDING and row.agent in self._agents
+            ],
             request_id=self.operation.request_id,
             timeout=self.operation.timeout_s,
         )
@@ -257,23 +268,31 @@ class Run:
         engine = "" if agent is None else agent.engine.name
         record_part(self.operation, self._actor, row, engine=engine, changed=changed)
 
-    def _renew(self, patience: timedelta = LEASE) -> None:
-        """Keep the operation for so long. Raises NotOurs."""
+    def _renew(self, *, paused_until: datetime | None = None) -> None:
+        """Keep the operation, with the end of its pause if it pauses. Raises NotOurs."""
         held = Operation.objects.filter(
             pk=self.operation.pk,
             lease_owner=self._holder,
             state__in=(State.PENDING, State.RUNNING),
         )
-        if not held.update(lease_until=until(patience), state=State.RUNNING):
+        renewed = {"lease_until": until(LEASE), "state": State.RUNNING}
+        if not held.update(**renewed, paused_until=paused_until):
             raise NotOurs
 
-    def _pause(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not self._is_cancelled():
-            if self._stopping.wait(min(left, _SLICE_S / 4)):
-                raise Stopping
-            with transaction.atomic():
-                self._renew()
+    def _pause_before(self, wave: int) -> None:
+        """Raises Paused until the pause before the wave is over. Its end is on record:
+        whoever goes on waits only for the rest."""
+        called = {row.wave for row in self._rows if row.state != State.PENDING}
+        if not called or wave in called or not self._strategy.pause_s:
+            return
+        end = self.operation.paused_until
+        if end is None:
+            end = until(timedelta(seconds=self._strategy.pause_s))
+        if end > timezone.now():
+            self._renew(paused_until=end)
+            raise Paused(end)
+        # The next wave has a pause of its own.
+        self.operation.paused_until = None
 
     def _is_cancelled(self) -> bool:
         asked = Operation.objects.filter(pk=self.operation.pk, cancel_requested_at=None)
@@ -304,13 +323,15 @@ class Run:
                 self._take_back_at_once(left[begin : begin + limit])
 
     def _take_back_at_once(self, rows: Sequence[OperationTarget]) -> None:
-        under_way = {self._threads.submit(self._take_back_one, row) for row in rows}
+        undone = {self._threads.submit(self._take_back_one, row): row for row in rows}
+        under_way = set(undone)
         while under_way:
             done, under_way = wait(under_way, timeout=_SLICE_S)
             with transaction.atomic():
                 self._renew()
-            for undone in done:
-                undone.result()
+            for undo in done:
+                if (error := undo.exception()) is not None:
+                    note_breakdown(undone[undo], error)
         if self._stopping.is_set():
             raise Stopping
 
@@ -338,5 +359,10 @@ class Run:
                 self._rows,
                 engine=common_engine(list(self._agents.values())),
                 changed=None,
-                duration_ms=(time.perf_counter() - self._started) * 1000,
+                duration_ms=_milliseconds_of(self.operation),
             )
+
+
+def _milliseconds_of(operation: Operation) -> float:
+    """From when it was asked for, pauses included."""
+    return (timezone.now() - operation.created_at).total_seconds() * 1000

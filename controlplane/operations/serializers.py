@@ -74,6 +74,7 @@ class OperationSerializer(serializers.ModelSerializer[Operation]):
             "undo_of",
             "idempotency_key",
             "cancel_requested_at",
+            "paused_until",
             "targets",
         ]
         read_only_fields = fields

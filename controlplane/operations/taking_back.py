@@ -2,6 +2,8 @@
 
 import logging
 
+from django.db import DatabaseError
+
 from controlplane.audit.actors import Actor
 from controlplane.fleet.models import Agent
 from controlplane.operations import recovery
@@ -31,6 +33,16 @@ def take_back(row: OperationTarget, operation: Operation, by: Actor) -> None:
     row.save(update_fields=["undone", "undo_error"])
     # Asking the agent may have told more of it.
     row.refresh_from_db()
+
+
+def note_breakdown(row: OperationTarget, error: BaseException) -> None:
+    """Write that taking it back on this agent broke down. Raises `error` if it was the
+    database that failed, so that another process tries it again."""
+    if isinstance(error, DatabaseError):
+        raise error
+    logger.error("taking back on agent %s broke down", row.agent, exc_info=error)
+    row.undo_error = f"The control plane failed at agent '{row.agent}'; its log has the details."
+    row.save(update_fields=["undo_error"])
 
 
 def _agent_of(row: OperationTarget, operation: Operation) -> Agent:
