@@ -21,7 +21,7 @@ from controlplane.fleet.services import create_enrolment_token
 from controlplane.operations.services import perform
 from controlplane.reconcile.models import Controller, Watch
 from controlplane.statistics.models import Trigger
-from controlplane.statistics.services import record_sample
+from controlplane.statistics.services import Asked, record_sample
 from engine.contract import endpoint
 
 from .conftest import ACTOR
@@ -41,6 +41,7 @@ BASELINES: dict[str, int] = json.loads(
 @pytest.fixture
 def populated(agents, make_agent) -> None:
     """Several rows of everything that is listed."""
+    asked = Asked(timezone.now(), timezone.now())
     for number in range(4):
         agent = make_agent(f"worker-{number}", worker_id=number)
         perform(
@@ -54,7 +55,7 @@ def populated(agents, make_agent) -> None:
             timeout=5,
         )
         Watch.objects.create(agent=agent)
-        record_sample(agent, COUNTED, {}, "boot", Trigger.MANUAL, timezone.now())
+        record_sample(agent, COUNTED, {}, "boot", Trigger.MANUAL, asked)
         Controller.objects.create(
             name=f"host:{number}:x",
             started_at=timezone.now(),
