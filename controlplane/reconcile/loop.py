@@ -5,7 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 
 from django.conf import settings
@@ -26,7 +26,7 @@ from controlplane.reconcile.triage import needing_care
 from controlplane.statistics.services import prune
 
 logger = logging.getLogger(__name__)
-_CARERS = 4
+_CARERS = 8
 _PRUNE_SECONDS = 3600.0
 
 
@@ -41,6 +41,8 @@ class ControlLoop:
         self._pollers = ThreadPoolExecutor(settings.KVPLANE_POLL_CONCURRENCY, "poll")
         self._pruned_at = 0.0
         self._carers = ThreadPoolExecutor(_CARERS, "care")
+        self._cared_for: dict[int, tuple[Sighting, Future[None]]] = {}
+        """By the key of the watch: agents that a thread attends to."""
 
     def run(self, stopping: threading.Event) -> None:
         """Go round until `stopping` is set. A round that fails, because the database is
@@ -81,12 +83,32 @@ class ControlLoop:
             logger.warning("the leases of this controller stay until they run out")
 
     def _care_for(self, sightings: Iterable[Sighting]) -> None:
-        """Attend to each in a thread: one that hangs must not hold up the others."""
-        cares = [(entry, self._carers.submit(_attend_alone, entry)) for entry in sightings]
+        """Attend to each in a thread: one that hangs must not hold up the others. The
+        round waits for them for half of the lease, because what it holds would be lost;
+        one that hangs for longer is left to its thread, and alone."""
+        for sighting in sightings:
+            key = sighting.watch.pk
+            if key not in self._cared_for:
+                care = self._carers.submit(self._attend_alone, sighting)
+                self._cared_for[key] = (sighting, care)
+        cares = list(self._cared_for.values())
+        wait([care for _, care in cares], timeout=self._lease.total_seconds() / 2)
         for sighting, care in cares:
+            if not care.done():
+                continue
+            del self._cared_for[sighting.watch.pk]
             if (error := care.exception()) is not None:
                 name = sighting.watch.agent.name
                 logger.error("agent %s could not be attended to", name, exc_info=error)
+
+    def _attend_alone(self, sighting: Sighting) -> None:
+        try:
+            # Its turn may have come late.
+            if sharing.still_held(self.name, [sighting.watch]):
+                attend(sighting)
+        finally:
+            # The thread may rest for long, and tests drop their database.
+            connections.close_all()
 
     def _prune_at_times(self) -> None:
         """Forget old snapshots, in a thread: there may be many at first."""
@@ -116,12 +138,4 @@ def _prune() -> None:
     else:
         logger.debug("pruned snapshots: %s", pruned)
     finally:
-        connections.close_all()
-
-
-def _attend_alone(sighting: Sighting) -> None:
-    try:
-        attend(sighting)
-    finally:
-        # The thread may rest for long, and tests drop their database.
         connections.close_all()

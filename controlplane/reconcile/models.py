@@ -42,6 +42,11 @@ class Watch(models.Model):
     next_attempt_at = models.DateTimeField(null=True)
     gave_up_at = models.DateTimeField(null=True)
     last_error = models.CharField(max_length=500, blank=True)
+    retries = models.PositiveIntegerField(
+        default=0,
+        help_text="How often somebody told the loop to try again. What it noted before that "
+        "is not written after it.",
+    )
     sampled_at = models.DateTimeField(null=True, help_text="Chunk statistics.")
     sampled_boot_id = models.CharField(max_length=64, blank=True)
     holder = models.CharField(max_length=128, blank=True, db_index=True)
