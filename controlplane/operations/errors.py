@@ -66,6 +66,30 @@ class OperationNotFound(ContractError):
         )
 
 
+class AgentGone(ContractError):
+    """The agent that was called, or was to be, is not known any more."""
+
+    def __init__(self, agent: str) -> None:
+        super().__init__(
+            404,
+            "Agent not found",
+            f"Agent '{agent}' was removed before its outcome was known; another one of that "
+            "name may have been registered since.",
+        )
+
+
+class OperationBrokeDown(ContractError):
+    """The control plane itself failed while it carried an operation out."""
+
+    def __init__(self, operation_id: uuid.UUID) -> None:
+        super().__init__(
+            500,
+            "Operation broke down",
+            f"The control plane failed while it carried out operation {operation_id}; its log "
+            "has the details. Ask the agents for their state before you retry it.",
+        )
+
+
 class NotTakenBack(ContractError):
     """What an operation did to an agent stays, or may stay."""
 

@@ -11,8 +11,10 @@ from functools import cache, partial
 
 from django.db import DatabaseError, connections, transaction
 
+from controlplane.configuration import services as configuration
 from controlplane.operations import recovery
-from controlplane.operations.errors import OperationNotFound
+from controlplane.operations.effects import find_begun
+from controlplane.operations.errors import OperationBrokeDown, OperationNotFound
 from controlplane.operations.lease import LEASE, is_abandoned, this_process, until
 from controlplane.operations.models import Operation, State
 from controlplane.operations.pausing import Pauses
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 8
 _CALLS_AT_ONCE = 512
 _POLL_S = 0.05
+_UNFINISHED = (State.PENDING, State.RUNNING)
 
 
 class Runner:
@@ -95,6 +98,7 @@ class Runner:
             self._forget(operation_id)
         elif (error := run.exception()) is not None:
             logger.error("operation %s broke down", operation_id, exc_info=error)
+            _fail_alone(operation_id)
             self._forget(operation_id)
 
     def _run(self, operation_id: uuid.UUID, take: Callable[[uuid.UUID], Operation | None]) -> None:
@@ -122,14 +126,12 @@ class Runner:
         except ContractError as error:
             # The call itself cannot be read back, as after a change of the secret key.
             logger.exception("operation %s cannot be carried out", operation.pk)
-            _fail(operation, error)
+            _fail(operation.pk, error)
 
 
 def claim(operation_id: uuid.UUID) -> Operation | None:
     """Take the operation's lease; None if it is finished or somebody holds it."""
-    operation = Operation.objects.filter(
-        pk=operation_id, state__in=(State.PENDING, State.RUNNING)
-    ).first()
+    operation = Operation.objects.filter(pk=operation_id, state__in=_UNFINISHED).first()
     if operation is None or not is_abandoned(operation.lease_owner, operation.lease_until):
         return None
     taken = Operation.objects.filter(
@@ -169,10 +171,32 @@ def _states(operation_id: uuid.UUID) -> Iterator[Operation]:
         yield found
 
 
-def _fail(operation: Operation, error: ContractError) -> None:
-    with transaction.atomic():
-        for before, after in ((State.PENDING, State.FAILED), (State.RUNNING, State.UNKNOWN)):
-            operation.targets.filter(state=before).update(
-                state=after, status=error.status, error=error.body()
-            )
+def _fail_alone(operation_id: uuid.UUID) -> None:
+    """End an operation that broke down. Another process would meet the same bug."""
+    try:
+        _fail(operation_id, OperationBrokeDown(operation_id))
+    except DatabaseError:
+        logger.exception("operation %s broke off", operation_id)
+    finally:
+        connections.close_all()
+
+
+def _fail(operation_id: uuid.UUID, error: ContractError) -> None:
+    """End an operation that this process holds: agents that were not called will not be,
+    and of those that were, the control loop finds out what they did."""
+    with transaction.atomic(durable=True):
+        held = Operation.objects.select_for_update().filter(
+            pk=operation_id, lease_owner=str(this_process()), state__in=_UNFINISHED
+        )
+        operation = held.first()
+        if operation is None:
+            return
+        called = list(operation.targets.filter(state=State.RUNNING))
+        configuration.lock([row.agent for row in called])
+        for row in called:
+            begun = find_begun(operation.pk, row.agent)
+            recovery.settle(row, begun, State.UNKNOWN, error.body())
+        operation.targets.filter(state=State.PENDING).update(
+            state=State.FAILED, status=error.status, error=error.body()
+        )
         recovery.close(operation, actor_of(operation))

@@ -8,7 +8,6 @@ from controlplane.audit.actors import Actor
 from controlplane.fleet.models import Agent
 from controlplane.operations import recovery
 from controlplane.operations.effects import find_begun
-from controlplane.operations.errors import NotTakenBack
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.undoing import Undoing
 from engine.contract import ContractError
@@ -26,7 +25,7 @@ def take_back(row: OperationTarget, operation: Operation, by: Actor) -> None:
     """Bring the agent back to where it was before the operation, and write in the row
     whether it is there, or why not. Raises django.db.DatabaseError."""
     try:
-        row.undone = _undo(row, _agent_of(row, operation), operation, by)
+        row.undone = _undo(row, recovery.find_called(operation, row.agent), operation, by)
     except ContractError as error:
         logger.warning("%s on %s not taken back: %s", operation, row.agent, error.message)
         row.undo_error = error.message[:500]
@@ -43,14 +42,6 @@ def note_breakdown(row: OperationTarget, error: BaseException) -> None:
     logger.error("taking back on agent %s broke down", row.agent, exc_info=error)
     row.undo_error = f"The control plane failed at agent '{row.agent}'; its log has the details."
     row.save(update_fields=["undo_error"])
-
-
-def _agent_of(row: OperationTarget, operation: Operation) -> Agent:
-    found = Agent.objects.select_related("engine").filter(name=row.agent).first()
-    # One that was registered since is another one of that name.
-    if found is None or found.registered_at > operation.created_at:
-        raise NotTakenBack(f"Agent '{row.agent}' was removed.")
-    return found
 
 
 def _undo(row: OperationTarget, agent: Agent, operation: Operation, by: Actor) -> bool:

@@ -63,7 +63,7 @@ class Watch(models.Model):
 class Controller(models.Model):
     """A running control loop; one that is not heard of any more loses its agents."""
 
-    name = models.CharField(max_length=128, unique=True, help_text="host:process:nonce")
+    name = models.CharField(max_length=128, unique=True, help_text="host:place:process:nonce")
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
     alive_until = models.DateTimeField(db_index=True)
