@@ -1,10 +1,12 @@
 """Operations as JSON."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from controlplane.accounts.serializers import in_the_future
@@ -14,11 +16,14 @@ from controlplane.fleet.serializers import LabelsField
 from controlplane.operations.effects import Wishes
 from controlplane.operations.models import Operation, OperationTarget
 from controlplane.operations.planning import MAX_CONCURRENCY, Plan
+from controlplane.operations.reading import Counts, count_targets
 from controlplane.operations.selecting import Selector
 from controlplane.operations.strategy import OnFailure, Strategy
 from controlplane.rest.strict import StrictSerializer
 from engine.contract import CATALOGUE, Role
 
+MAX_SHOWN_TARGETS = 100
+_COUNTS = "target_counts"
 ACTIONS = {entry.action: entry for entry in CATALOGUE if entry.action is not None}
 
 
@@ -41,13 +46,31 @@ class OperationTargetSerializer(serializers.ModelSerializer[OperationTarget]):
         read_only_fields = fields
 
 
-class OperationSerializer(serializers.ModelSerializer[Operation]):
-    """A requested change and its outcomes."""
+class _OperationList(serializers.ListSerializer[Any]):
+    """Several operations, whose targets are counted with one question."""
 
-    targets = OperationTargetSerializer(many=True, read_only=True)
+    def to_representation(self, data: Iterable[Operation]) -> list[dict[str, Any]]:
+        """As ListSerializer.to_representation()."""
+        operations = list(data)
+        self.context[_COUNTS] = count_targets(operation.pk for operation in operations)
+        return super().to_representation(operations)
+
+
+class OperationSummarySerializer(serializers.ModelSerializer[Operation]):
+    """A requested change and how far it has come. Needs the request in the context."""
+
+    target_counts = serializers.SerializerMethodField(
+        help_text="How many targets are in each state; states that none is in are left out."
+    )
+    targets_url = serializers.HyperlinkedIdentityField(
+        view_name="operation-target-list",
+        lookup_url_kwarg="operation",
+        help_text="Where all targets are listed, in pages.",
+    )
 
     class Meta:
         model = Operation
+        list_serializer_class = _OperationList
         fields = [
             "id",
             "action",
@@ -75,9 +98,43 @@ class OperationSerializer(serializers.ModelSerializer[Operation]):
             "idempotency_key",
             "cancel_requested_at",
             "paused_until",
-            "targets",
+            "target_counts",
+            "targets_url",
         ]
         read_only_fields = fields
+
+    @extend_schema_field(serializers.DictField(child=serializers.IntegerField()))
+    def get_target_counts(self, operation: Operation) -> Counts:
+        """By state."""
+        if _COUNTS not in self.context:
+            self.context[_COUNTS] = count_targets([operation.pk])
+        counts: Counts = self.context[_COUNTS][operation.pk]
+        return counts
+
+
+class OperationSerializer(OperationSummarySerializer):
+    """A requested change and its outcomes."""
+
+    targets = serializers.SerializerMethodField(
+        help_text=f"The first {MAX_SHOWN_TARGETS}, in the order of the plan; `targets_url` has all."
+    )
+    targets_left_out = serializers.SerializerMethodField(
+        help_text="How many more targets there are at `targets_url`."
+    )
+
+    class Meta(OperationSummarySerializer.Meta):
+        fields = [*OperationSummarySerializer.Meta.fields, "targets", "targets_left_out"]
+        read_only_fields = fields
+
+    @extend_schema_field(OperationTargetSerializer(many=True))
+    def get_targets(self, operation: Operation) -> object:
+        """Those that are shown."""
+        shown = operation.targets.order_by("id")[:MAX_SHOWN_TARGETS]
+        return OperationTargetSerializer(shown, many=True).data
+
+    def get_targets_left_out(self, operation: Operation) -> int:
+        """Those that are not."""
+        return max(0, sum(self.get_target_counts(operation).values()) - MAX_SHOWN_TARGETS)
 
 
 class SelectorSerializer(StrictSerializer):
