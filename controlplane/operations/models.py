@@ -65,6 +65,9 @@ class Operation(models.Model):
     paused_until = models.DateTimeField(
         null=True, help_text="When the next wave begins; null: none is waited for."
     )
+    rollback_began_at = models.DateTimeField(
+        null=True, help_text="When it began to take back what was done; null: it did not."
+    )
     lease_owner = models.CharField(max_length=128, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(db_index=True)

@@ -26,6 +26,7 @@ from controlplane.operations.effects import (
     CONF_UPDATE,
     Begun,
     DesiredChange,
+    check_wishes,
     effect_of,
     settle_all,
 )
@@ -85,8 +86,9 @@ class Run:
         self._stopping = stopping
         self._holder = str(this_process())
         self._call = call_of(operation)
+        self._wishes = wishes_of(operation)
         self._effect = effect_of(
-            self._call.endpoint, self._call.values, self._call.document, wishes_of(operation)
+            self._call.endpoint, self._call.values, self._call.document, self._wishes
         )
         self._actor = actor_of(operation)
         self._by = Authorship(self._actor, operation.reason, operation.request_id, operation.pk)
@@ -104,19 +106,26 @@ class Run:
         thread held meanwhile. Raises NotOurs and Stopping, after which the operation
         stays open for another process."""
         self._find_out_what_was_left()
+        # Decided once: what was a failure then may be found out to be none.
+        if self.operation.rollback_began_at is not None or self._has_failed_in_waves():
+            self._take_back()
+        self._finish()
+
+    def _has_failed_in_waves(self) -> bool:
+        """Go through the waves; whether what was done is to be taken back."""
         self._import_configurations()
-        waves = sorted({row.wave for row in self._rows})
-        for wave in waves:
+        is_to_be_taken_back = self._strategy.on_failure is OnFailure.ROLLBACK
+        for wave in sorted({row.wave for row in self._rows}):
             rows = [row for row in self._rows if row.wave == wave and row.state == State.PENDING]
             if not rows:
                 continue
-            if self._is_cancelled() or self._has_failed_too_often():
+            if self._has_failed_too_often():
+                return is_to_be_taken_back
+            if self._is_cancelled():
                 break
             self._pause_before(wave)
             self._call_all(rows)
-        if self._has_failed_too_often() and self._strategy.on_failure is OnFailure.ROLLBACK:
-            self._take_back()
-        self._finish()
+        return is_to_be_taken_back and self._has_failed_too_often()
 
     def _find_out_what_was_left(self) -> None:
         """Agents that were called by a process that is gone."""
@@ -239,6 +248,10 @@ class Run:
     def _begin(self, rows: Sequence[OperationTarget]) -> list[OperationTarget]:
         """Put on record that the agents of these are called next; those that may be."""
         deadline = until(timedelta(seconds=self.operation.timeout_s) + GRACE)
+        if (over := self._why_it_is_over()) is not None:
+            for row in rows:
+                self._refuse(row, over)
+            return []
         known = [row for row in rows if row.agent in self._agents]
         for row in rows:
             if row.agent not in self._agents:
@@ -254,6 +267,14 @@ class Run:
                 begun.append(row)
         OperationTarget.objects.filter(pk__in=[row.pk for row in begun]).update(state=State.RUNNING)
         return begun
+
+    def _why_it_is_over(self) -> ContractError | None:
+        """Pauses may be longer than what is wished lasts; None: it goes on."""
+        try:
+            check_wishes(self._call.endpoint, self._wishes)
+        except ContractError as error:
+            return error
+        return None
 
     def _refuse(self, row: OperationTarget, error: ContractError) -> None:
         agent = self._agents.get(row.agent) or Agent(name=row.agent)
@@ -315,7 +336,11 @@ class Run:
             row.state, row.answer, row.error = found.state, found.answer, found.error
 
     def _take_back(self) -> None:
-        """Undo it on the agents that did it, or may have, the last wave first."""
+        """Undo it on the agents that did it, or may have, the last wave first. That it
+        began is on record: whoever goes on does not call further agents."""
+        if self.operation.rollback_began_at is None:
+            self.operation.rollback_began_at = timezone.now()
+            self.operation.save(update_fields=["rollback_began_at"])
         for wave in sorted({row.wave for row in self._rows}, reverse=True):
             left = [row for row in self._rows if row.wave == wave and is_to_be_taken_back(row)]
             limit = self.operation.concurrency

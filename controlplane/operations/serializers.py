@@ -1,10 +1,13 @@
 """Operations as JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
+from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Manager
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -23,7 +26,6 @@ from controlplane.rest.strict import StrictSerializer
 from engine.contract import CATALOGUE, Role
 
 MAX_SHOWN_TARGETS = 100
-_COUNTS = "target_counts"
 ACTIONS = {entry.action: entry for entry in CATALOGUE if entry.action is not None}
 
 
@@ -49,10 +51,11 @@ class OperationTargetSerializer(serializers.ModelSerializer[OperationTarget]):
 class _OperationList(serializers.ListSerializer[Any]):
     """Several operations, whose targets are counted with one question."""
 
-    def to_representation(self, data: Iterable[Operation]) -> list[dict[str, Any]]:
+    def to_representation(self, data: Manager[Any] | Iterable[Any]) -> list[dict[str, Any]]:
         """As ListSerializer.to_representation()."""
-        operations = list(data)
-        self.context[_COUNTS] = count_targets(operation.pk for operation in operations)
+        operations = list(data.all() if isinstance(data, Manager) else data)
+        one = cast(OperationSummarySerializer, self.child)
+        one.counts = count_targets(operation.pk for operation in operations)
         return super().to_representation(operations)
 
 
@@ -67,6 +70,9 @@ class OperationSummarySerializer(serializers.ModelSerializer[Operation]):
         lookup_url_kwarg="operation",
         help_text="Where all targets are listed, in pages.",
     )
+
+    counts: Mapping[UUID, Counts] = MappingProxyType({})
+    """Of the operations that are being shown."""
 
     class Meta:
         model = Operation
@@ -98,6 +104,7 @@ class OperationSummarySerializer(serializers.ModelSerializer[Operation]):
             "idempotency_key",
             "cancel_requested_at",
             "paused_until",
+            "rollback_began_at",
             "target_counts",
             "targets_url",
         ]
@@ -106,10 +113,9 @@ class OperationSummarySerializer(serializers.ModelSerializer[Operation]):
     @extend_schema_field(serializers.DictField(child=serializers.IntegerField()))
     def get_target_counts(self, operation: Operation) -> Counts:
         """By state."""
-        if _COUNTS not in self.context:
-            self.context[_COUNTS] = count_targets([operation.pk])
-        counts: Counts = self.context[_COUNTS][operation.pk]
-        return counts
+        if operation.pk not in self.counts:
+            self.counts = count_targets([operation.pk])
+        return self.counts[operation.pk]
 
 
 class OperationSerializer(OperationSummarySerializer):

@@ -1,6 +1,7 @@
 """Taking back what an operation over several agents did, or may have done, to each."""
 
 import logging
+import time
 
 from django.db import DatabaseError
 
@@ -8,11 +9,13 @@ from controlplane.audit.actors import Actor
 from controlplane.fleet.models import Agent
 from controlplane.operations import recovery
 from controlplane.operations.effects import find_begun
+from controlplane.operations.lease import LEASE
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.undoing import Undoing
 from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
+_LOOK_S = 0.1
 _MAY_HAVE_DONE_IT = (State.SUCCEEDED, State.PARTIALLY_FAILED, State.UNKNOWN)
 
 
@@ -68,6 +71,12 @@ def _was_undone(row: OperationTarget, operation: Operation, by: Actor, timeout: 
     last = undos.order_by("-id").first()
     if last is None:
         return False
-    if not State(last.state).is_final and recovery.take_over(last):
-        recovery.finish(last, by, timeout=timeout)
+    deadline = time.monotonic() + LEASE.total_seconds() + timeout
+    while not State(last.state).is_final and time.monotonic() < deadline:
+        if recovery.take_over(last):
+            recovery.finish(last, by, timeout=timeout)
+        else:
+            # The control loop is at it.
+            time.sleep(_LOOK_S)
+            last.refresh_from_db()
     return State(last.state) is State.SUCCEEDED

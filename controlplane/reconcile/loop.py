@@ -12,12 +12,10 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 from django.utils import timezone
 
-from controlplane.operations import recovery
-from controlplane.operations.importing import CONTROLLER
 from controlplane.operations.lease import this_process
-from controlplane.operations.runner import shared_runner
 from controlplane.reconcile import sharing
 from controlplane.reconcile.attending import attend
+from controlplane.reconcile.finishing import Finisher
 from controlplane.reconcile.models import Controller, Watch
 from controlplane.reconcile.polling import keep, poll
 from controlplane.reconcile.sampling import sample
@@ -41,6 +39,7 @@ class ControlLoop:
         self._pollers = ThreadPoolExecutor(settings.KVPLANE_POLL_CONCURRENCY, "poll")
         self._pruned_at = 0.0
         self._carers = ThreadPoolExecutor(_CARERS, "care")
+        self._finisher = Finisher()
         self._cared_for: dict[int, tuple[Sighting, Future[None]]] = {}
         """By the key of the watch: agents that a thread attends to."""
 
@@ -62,7 +61,7 @@ class ControlLoop:
         started = time.monotonic()
         request_id = uuid.uuid4().hex
         controllers = sharing.take_part(self.name, self._started_at, self._lease)
-        finish_abandoned()
+        self._finisher.finish_abandoned(self._lease.total_seconds() / 4)
         watches = sharing.hold_share(self.name, controllers, self._lease)
         sightings = poll(watches, self._pollers, request_id)
         held = sharing.still_held(self.name, watches)
@@ -77,6 +76,7 @@ class ControlLoop:
         """Let go of all agents, so that the other controllers need not wait."""
         self._pollers.shutdown(cancel_futures=True)
         self._carers.shutdown(cancel_futures=True)
+        self._finisher.close()
         try:
             sharing.leave(self.name)
         except DatabaseError:
@@ -118,16 +118,6 @@ class ControlLoop:
 
     def _note_round(self, watches: list[Watch], duration_ms: float) -> None:
         Controller.objects.filter(name=self.name).update(agents=len(watches), cycle_ms=duration_ms)
-
-
-def finish_abandoned() -> None:
-    """Take over operations that a crash left running, and finish them."""
-    for operation in recovery.abandoned():
-        if operation.selector:
-            # It may have agents that nobody has called yet.
-            shared_runner().start(operation)
-        elif recovery.take_over(operation):
-            recovery.finish(operation, CONTROLLER, timeout=settings.KVPLANE_POLL_TIMEOUT)
 
 
 def _prune() -> None:

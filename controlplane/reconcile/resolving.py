@@ -56,6 +56,8 @@ def _resolve_change(change: ModeChange, agent: Agent) -> None:
 
 def _stays_unknown(operation_id: uuid.UUID | None, agent: Agent) -> bool:
     """Whether the agent was asked about its part of the operation and cannot tell."""
+    if operation_id is None:
+        return False
     row = (
         OperationTarget.objects.select_related("operation")
         .filter(operation__pk=operation_id, agent=agent.name, state=State.UNKNOWN)

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from controlplane.operations.models import Operation, State
 from controlplane.operations.runner import Runner
-from controlplane.reconcile.loop import finish_abandoned
+from controlplane.reconcile.finishing import Finisher
 
 from .test_fleet_operations import URL, done, start, states, wait_until
 
@@ -91,7 +91,7 @@ def test_pause__process_ends__another_waits_only_the_rest(operator_api, fleet, r
     time.sleep(PAUSE_S / 2)
     assert Operation.objects.get(pk=identifier).state == State.RUNNING
 
-    finish_abandoned()
+    Finisher().finish_abandoned(10)
     wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
 
     assert Operation.objects.get(pk=identifier).state == State.SUCCEEDED
@@ -142,3 +142,16 @@ def test_pause__pauses_between_every_two_waves(operator_api, fleet, runner):
 
     assert called[1] - called[0] >= 0.3
     assert called[2] - called[1] >= 0.3
+
+
+def test_pause__longer_than_the_wish_lasts__later_agents_are_not_called(
+    operator_api, fleet, runner
+):
+    simulated = [fleet(f"w{number}")[1] for number in range(2)]
+
+    operation = done(operator_api, strategy={"canary": 1, "pause_s": 1.5}, expires_in_s=1)
+
+    first, second = operation["targets"]
+    assert (first["state"], second["state"]) == ("succeeded", "failed")
+    assert "expires_at" in second["error"]["message"]
+    assert simulated[1].asked == {}

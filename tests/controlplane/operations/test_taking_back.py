@@ -1,5 +1,6 @@
 """What an operation that fails takes back, and what it says of the rest."""
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -9,9 +10,12 @@ from controlplane.configuration.models import ConfigRevision
 from controlplane.fleet.models import Agent
 from controlplane.forwarding.transport import NotSent, TimedOut
 from controlplane.modes.models import DesiredMode, ModeChange
+from controlplane.operations import recovery
 from controlplane.operations.models import Operation, OperationTarget, State
-from controlplane.reconcile.loop import ControlLoop, finish_abandoned
+from controlplane.reconcile.finishing import Finisher
+from controlplane.reconcile.loop import ControlLoop
 
+from ..conftest import ACTOR
 from .test_fleet_operations import done, refuse, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -276,7 +280,7 @@ def test_rollback__process_ended_after_an_undo__another_knows_that_it_was_made(o
         state=State.RUNNING, finished_at=None, lease_until=timezone.now()
     )
 
-    finish_abandoned()
+    Finisher().finish_abandoned(10)
     wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
 
     assert OperationTarget.objects.get(operation=identifier, agent="w0").undone is True
@@ -299,9 +303,58 @@ def test_rollback__process_ended_during_an_undo__another_finds_out_what_came_of_
     change = ModeChange.objects.filter(operation_id=back.pk)
     change.update(state="pending", settled_at=None)
 
-    finish_abandoned()
+    Finisher().finish_abandoned(10)
     wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
 
     assert OperationTarget.objects.get(operation=identifier, agent="w0").undone is True
     assert State(Operation.objects.get(pk=back.pk).state) is State.SUCCEEDED
     assert Operation.objects.filter(undo_of=identifier).count() == 1
+
+
+def test_rollback__process_ended_in_it_and_an_outcome_was_found_out__goes_no_further(
+    operator_api, two
+):
+    """What was a failure when the rollback began may be none when another goes on."""
+    two[1].before = refuse
+    identifier = done(operator_api, strategy=ROLLBACK)["id"]
+    OperationTarget.objects.filter(operation=identifier, agent="w1").update(state=State.PENDING)
+    Operation.objects.filter(pk=identifier).update(
+        state=State.RUNNING, finished_at=None, lease_until=timezone.now()
+    )
+    two[1].before = talking
+    two[1].asked.clear()
+
+    Finisher().finish_abandoned(10)
+    wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
+
+    assert two[1].asked == {}
+    assert OperationTarget.objects.get(operation=identifier, agent="w1").state == State.CANCELLED
+
+
+def test_rollback__undo_is_being_finished_by_another__is_waited_for(operator_api, two, monkeypatch):
+    done(operator_api, action="freeze.disable")
+    two[1].before = refuse
+    identifier = done(operator_api, strategy=ROLLBACK)["id"]
+    back = Operation.objects.get(undo_of=identifier)
+    OperationTarget.objects.filter(operation=identifier).update(undone=False)
+    OperationTarget.objects.filter(operation=back).update(state=State.RUNNING)
+    unfinished = {"state": State.RUNNING, "finished_at": None}
+    Operation.objects.filter(pk=back.pk).update(**unfinished)
+    Operation.objects.filter(pk=identifier).update(**unfinished, lease_until=timezone.now())
+    made = ModeChange.objects.get(operation_id=identifier, agent="w0")
+    DesiredMode.objects.filter(agent="w0").update(value=True, change=made)
+    ModeChange.objects.filter(operation_id=back.pk).update(state="pending", settled_at=None)
+    tried = threading.Event()
+
+    def taken_already(operation):
+        tried.set()
+        return False
+
+    monkeypatch.setattr(recovery, "take_over", taken_already)
+
+    Finisher().finish_abandoned(10)
+    assert tried.wait(10)
+    recovery.finish(back, ACTOR, timeout=5)
+    wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
+
+    assert OperationTarget.objects.get(operation=identifier, agent="w0").undone is True
