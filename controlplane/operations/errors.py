@@ -33,6 +33,19 @@ class OutcomeNotRecorded(ContractError):
         )
 
 
+class TakenOver(ContractError):
+    """This process was held up for so long that another one has finished its work."""
+
+    def __init__(self, operation_id: uuid.UUID) -> None:
+        super().__init__(
+            503,
+            "Taken over",
+            "The control plane was held up, and another of its processes has found out what "
+            f"came of operation {operation_id}; look there.",
+            {"operation": str(operation_id)},
+        )
+
+
 class CallBrokeDown(AgentFailure):
     """The control plane itself failed while it called the agents."""
 
