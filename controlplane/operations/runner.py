@@ -122,7 +122,8 @@ class Runner:
         except NotOurs:
             logger.warning("operation %s was taken over by another process", operation.pk)
         except Stopping:
-            Operation.objects.filter(pk=operation.pk).update(lease_until=None)
+            held = Operation.objects.filter(pk=operation.pk, lease_owner=str(this_process()))
+            held.update(lease_until=None)
         except ContractError as error:
             # The call itself cannot be read back, as after a change of the secret key.
             logger.exception("operation %s cannot be carried out", operation.pk)

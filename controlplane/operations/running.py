@@ -340,7 +340,9 @@ class Run:
         began is on record: whoever goes on does not call further agents."""
         if self.operation.rollback_began_at is None:
             self.operation.rollback_began_at = timezone.now()
-            self.operation.save(update_fields=["rollback_began_at"])
+            with transaction.atomic():
+                self._renew()
+                self.operation.save(update_fields=["rollback_began_at"])
         for wave in sorted({row.wave for row in self._rows}, reverse=True):
             left = [row for row in self._rows if row.wave == wave and is_to_be_taken_back(row)]
             limit = self.operation.concurrency
