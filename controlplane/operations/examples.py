@@ -10,7 +10,7 @@ _STRATEGY = {
     "max_failures": 0,
     "on_failure": "rollback",
 }
-OPERATION = {
+OPERATION_SUMMARY = {
     "id": OPERATION_ID,
     "action": "freeze.enable",
     "endpoint": "enable_freeze",
@@ -33,18 +33,27 @@ OPERATION = {
     "undo_of": None,
     "idempotency_key": "deploy-1400",
     "cancel_requested_at": None,
+    "paused_until": None,
+    "rollback_began_at": None,
+    "target_counts": {"succeeded": 1},
+    "targets_url": f"http://127.0.0.1:8000/api/v1/operations/{OPERATION_ID}/targets/",
+}
+OPERATION = {
+    **OPERATION_SUMMARY,
     "targets": [
         {
             "agent": "smollm2-worker-0",
             "wave": 0,
             "state": "succeeded",
             "undone": False,
+            "undo_error": "",
             "status": 200,
             "answer": endpoint("enable_freeze").response_example,
             "error": None,
             "duration_ms": 2.3,
         }
     ],
+    "targets_left_out": 0,
 }
 NEW_OPERATION = {
     "action": "freeze.enable",

@@ -1,11 +1,12 @@
 """Operations over HTTP."""
 
 import re
-import uuid
 from http import HTTPStatus
 from threading import BoundedSemaphore
+from uuid import UUID
 
 from django.conf import settings
+from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import mixins
 from rest_framework.decorators import action
@@ -20,15 +21,22 @@ from controlplane.accounts.permissions import ViewersReadOperatorsChange
 from controlplane.middleware import request_id_of
 from controlplane.operations import examples
 from controlplane.operations.cancelling import cancel
-from controlplane.operations.filters import OperationFilter
-from controlplane.operations.models import Operation, State
+from controlplane.operations.errors import OperationNotFound
+from controlplane.operations.filters import OperationFilter, OperationTargetFilter
+from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.planning import plan_operation, plan_retry
 from controlplane.operations.runner import shared_runner
-from controlplane.operations.serializers import NewOperationSerializer, OperationSerializer
+from controlplane.operations.serializers import (
+    NewOperationSerializer,
+    OperationSerializer,
+    OperationSummarySerializer,
+    OperationTargetSerializer,
+)
 from controlplane.rest.answers import problem
 from controlplane.rest.examples import OPERATION_ID
 from engine.contract import ContractError
 
+ID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _MAX_WAIT_S = 60.0
 _KEY = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 # A request that waits holds a thread that others need.
@@ -88,15 +96,17 @@ class OperationViewSet(
 ):
     """Changes that were asked for, with the outcome for every agent."""
 
-    queryset = Operation.objects.prefetch_related("targets")
+    queryset = Operation.objects.all()
     serializer_class = OperationSerializer
-    lookup_value_regex = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    lookup_value_regex = ID_PATTERN
     filterset_class = OperationFilter
     ordering_fields = ["id", "created_at"]
     ordering = ["-id"]
 
     def get_serializer_class(self) -> type[BaseSerializer[Operation]]:
-        """By action: what is sent differs from what is shown."""
+        """By action: what is sent differs from what is shown, and of many less is shown."""
+        if self.action == "list":
+            return OperationSummarySerializer
         return NewOperationSerializer if self.action == "create" else OperationSerializer
 
     @extend_schema(
@@ -143,7 +153,7 @@ class OperationViewSet(
         operation = cancel(
             self.get_object(), actor=request_actor(request), request_id=request_id_of(request)
         )
-        return Response(OperationSerializer(operation).data)
+        return Response(_shown(request, operation))
 
     @extend_schema(
         request=None,
@@ -164,6 +174,38 @@ class OperationViewSet(
         return _start(request, retry, seconds)
 
 
+class OperationTargetViewSet(
+    ViewersReadOperatorsChange, mixins.ListModelMixin, GenericViewSet[OperationTarget]
+):
+    """The outcome of one operation for each of its agents, in the order of the plan."""
+
+    queryset = OperationTarget.objects.all()
+    serializer_class = OperationTargetSerializer
+    filterset_class = OperationTargetFilter
+    ordering_fields = ["id"]
+    ordering = ["id"]
+
+    def get_queryset(self) -> QuerySet[OperationTarget]:
+        """Those of the operation that the path names."""
+        return super().get_queryset().filter(operation=self.kwargs["operation"])
+
+    @extend_schema(
+        operation_id="list_targets",
+        summary="List the targets of an operation",
+        parameters=[OpenApiParameter("operation", UUID, OpenApiParameter.PATH)],
+    )
+    def list(self, request: Request, operation: str) -> Response:
+        """How an operation went, agent by agent."""
+        if not Operation.objects.filter(pk=operation).exists():
+            raise OperationNotFound(operation)
+        return super().list(request)
+
+
+def _shown(request: Request, operation: Operation) -> dict[str, object]:
+    shown: dict[str, object] = OperationSerializer(operation, context={"request": request}).data
+    return shown
+
+
 def _start(request: Request, operation: Operation, seconds: float) -> Response:
     runner = shared_runner()
     runner.start(operation)
@@ -175,13 +217,13 @@ def _start(request: Request, operation: Operation, seconds: float) -> Response:
     else:
         operation = runner.wait_for(operation.pk, 0)
     return Response(
-        OperationSerializer(operation).data,
+        _shown(request, operation),
         status=200 if State(operation.state).is_final else 202,
         headers={"Location": _url(request, operation.pk)},
     )
 
 
-def _url(request: Request, operation_id: uuid.UUID) -> str:
+def _url(request: Request, operation_id: UUID) -> str:
     return reverse("operation-detail", args=[str(operation_id)], request=request)
 
 
