@@ -113,10 +113,10 @@ def _carry_out(verb: Verb, run: Run) -> Told:
                 why=_BROKEN_OFF,
             )
         if verb.is_change(run):
-            record_run(run, followed, told)
+            record_run(verb, run, followed, told)
             return told
     try:
-        record_read(run, verb.reads(run), told)
+        record_read(verb, run, told)
     except DatabaseError as error:
         return refusal(error)
     return told

@@ -134,9 +134,10 @@ def told_of(operation: Operation) -> Told:
 
 
 def _is_made_at_once(plan: Plan, run: Run) -> bool:
-    """One agent, and nobody who wants to wait only so long: as a documented call over the
-    API."""
-    return is_one(selector_of(run.options)) and run.options["wait"] is None
+    """One agent, no rollout, and nobody who wants to wait only so long: as a documented
+    call over the API."""
+    is_plain = not plan.strategy.describe() and run.options["wait"] is None
+    return is_plain and is_one(selector_of(run.options))
 
 
 def _make_at_once(plan: Plan, agent: Agent, run: Run) -> Told:

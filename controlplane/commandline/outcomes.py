@@ -7,6 +7,7 @@ from rich.table import Table
 
 from controlplane.commandline.exits import Exit
 from controlplane.commandline.tables import table
+from controlplane.commandline.told import Told
 from controlplane.operations.models import State
 
 Target = Mapping[str, Any]
@@ -14,6 +15,16 @@ Target = Mapping[str, Any]
 _SILENT = (502, 504)
 _BUSY = "Agent busy"
 _NAMED_AT_MOST = 5
+
+
+def told_of_targets(about: Mapping[str, object], targets: Sequence[Target]) -> Told:
+    """What came of it on each agent, after what else there is to tell."""
+    return Told(
+        {**about, "targets": list(targets)},
+        [outcome_table(targets)],
+        exit_of(targets),
+        why_not(targets),
+    )
 
 
 def exit_of(targets: Sequence[Target]) -> Exit:
@@ -34,6 +45,8 @@ def why_not(targets: Sequence[Target]) -> str:
         return ""
     named = "; ".join(f"{target['agent']}: {reason(target)}" for target in failed[:_NAMED_AT_MOST])
     more = len(failed) - _NAMED_AT_MOST
+    if len(targets) == 1:
+        return named
     return (
         f"{len(failed)} of {len(targets)} agents did not do it. {named}"
         f"{f'; and {more} more' if more > 0 else ''}"

@@ -1,14 +1,13 @@
 """Reads: a documented call that changes nothing, on one agent or many."""
 
 from argparse import ArgumentParser
-from collections.abc import Sequence
 
 from django.conf import settings
 
 from controlplane import forwarding
 from controlplane.commandline.calls import add_parameters, parameters_of, query_of
 from controlplane.commandline.durations import read_duration
-from controlplane.commandline.outcomes import Target, exit_of, outcome_table, why_not
+from controlplane.commandline.outcomes import told_of_targets
 from controlplane.commandline.run import Run, Verb
 from controlplane.commandline.selecting import add_selector, agents_for, selector_of
 from controlplane.commandline.told import Told
@@ -73,17 +72,7 @@ def ask(run: Run, asked: Endpoint) -> Told:
         }
         for agent, result in zip(agents, results, strict=True)
     ]
-    return told_of(asked, targets)
-
-
-def told_of(asked: Endpoint, targets: Sequence[Target]) -> Told:
-    """Answers as a command tells them."""
-    return Told(
-        {"endpoint": asked.operation_id, "targets": list(targets)},
-        [outcome_table(targets)],
-        exit_of(targets),
-        why_not(targets),
-    )
+    return told_of_targets({"endpoint": asked.operation_id}, targets)
 
 
 def _said(result: AgentAnswer | AgentFailure) -> dict[str, object]:

@@ -5,9 +5,7 @@ Changes record themselves. Here is the rest: runs that were refused before anyth
 changed, that changed nothing, and reads that the policy wants.
 """
 
-import json
 import logging
-from collections.abc import Mapping
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -15,21 +13,15 @@ from django.db import DatabaseError
 from controlplane.audit import services as audit
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.reads import ReadPolicy, policy_for
-from controlplane.audit.redaction import redact_named
 from controlplane.audit.trail import Trail
 from controlplane.commandline.exits import Exit
-from controlplane.commandline.run import Run
+from controlplane.commandline.run import Run, Verb
 from controlplane.commandline.told import Told
 
 logger = logging.getLogger(__name__)
-# How a command runs, not what it is asked for.
-_LEFT_OUT = frozenset(
-    {"settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks", "verbosity"}
-    | {"json", "reason", "verb", "dry_run"}
-)
 
 
-def record_run(run: Run, followed: Trail, told: Told) -> None:
+def record_run(verb: Verb, run: Run, followed: Trail, told: Told) -> None:
     """Note a run that could have changed something, unless it is on record already. A
     failure to record is logged only: nothing was changed."""
     try:
@@ -41,7 +33,7 @@ def record_run(run: Run, followed: Trail, told: Told) -> None:
             request_id=run.request_id,
             target=f"command:{run.name}",
             reason=str(run.options.get("reason") or "")[:500],
-            request=_described(run),
+            request=_described(verb, run),
             answer=None if told.exit is Exit.DONE else told.document,
             outcome="succeeded" if told.exit is Exit.DONE else "failed",
         )
@@ -49,11 +41,11 @@ def record_run(run: Run, followed: Trail, told: Told) -> None:
         logger.exception("run %s of %s could not be recorded", run.request_id, run.name)
 
 
-def record_read(run: Run, group: str, told: Told) -> None:
+def record_read(verb: Verb, run: Run, told: Told) -> None:
     """Note a read, if the policy wants that. Raises django.db.DatabaseError, and then
     nothing may be told."""
     policies = settings.KVPLANE_AUDIT_READS
-    policy = policy_for(group, policies) if policies else ReadPolicy.OFF
+    policy = policy_for(verb.reads(run), policies) if policies else ReadPolicy.OFF
     if policy is ReadPolicy.OFF:
         return
     audit.record(
@@ -61,23 +53,14 @@ def record_read(run: Run, group: str, told: Told) -> None:
         actor=run.actor,
         request_id=run.request_id,
         target=f"command:{run.name}",
-        request=_described(run),
+        request=_described(verb, run),
         answer=told.document if policy is ReadPolicy.FULL else None,
         outcome="succeeded" if told.exit is Exit.DONE else "failed",
     )
 
 
-def _described(run: Run) -> dict[str, object]:
-    return {"command": run.name, "arguments": _given(run.options)}
-
-
-def _given(options: Mapping[str, object]) -> dict[str, object]:
-    """The arguments that somebody gave, without secrets, as JSON."""
-    return {
-        name: redact_named(name, json.loads(json.dumps(value, default=str)))
-        for name, value in options.items()
-        if name not in _LEFT_OUT and value not in (None, False, [], "")
-    }
+def _described(verb: Verb, run: Run) -> dict[str, object]:
+    return {"command": run.name, "arguments": verb.on_record(run.options)}
 
 
 def _is_on_record(followed: Trail) -> bool:

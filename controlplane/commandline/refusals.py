@@ -66,12 +66,17 @@ class SeveralAgents(ContractError):
 
 def refusal(error: Exception) -> Told:
     """What is told instead of an answer. The same body as the API's; Exit by its kind."""
+    if isinstance(error, DatabaseError):
+        message = f"The database failed: {_first_line(error)}. `manage.py doctor` looks for why."
+        return Told(
+            {"error": "Database failed", "message": message}, exit=Exit.NOT_RECORDED, why=message
+        )
     response = exception_handler(error, {})
     body = _body_of(response)
-    status = 500 if response is None else response.status_code
     message = _in_options(str(body.get("message") or error))
-    if (cause := _cause(error)) and cause not in message:
-        message = f"{message} ({cause})"
+    if isinstance(error.__cause__, DatabaseError):
+        message = f"{message} ({_first_line(error.__cause__)})"
+    status = 500 if response is None else response.status_code
     return Told({**body, "message": message}, exit=_exit_of(error, status), why=message)
 
 
@@ -81,7 +86,7 @@ def _body_of(response: Response | None) -> dict[str, object]:
 
 
 def _exit_of(error: Exception, status: int) -> Exit:
-    if isinstance(error, DatabaseError | NotRecorded | OutcomeNotRecorded):
+    if isinstance(error, NotRecorded | OutcomeNotRecorded):
         return Exit.NOT_RECORDED
     if isinstance(error, AgentFailure):
         return Exit.UNREACHABLE
@@ -90,10 +95,8 @@ def _exit_of(error: Exception, status: int) -> Exit:
     return Exit.USAGE if 400 <= status < 500 else Exit.FAILED
 
 
-def _cause(error: Exception) -> str:
-    """What the database said, which a log would tell."""
-    found = error if isinstance(error, DatabaseError) else error.__cause__
-    return str(found).strip().splitlines()[0] if isinstance(found, DatabaseError) else ""
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def _in_options(message: str) -> str:

@@ -1,5 +1,6 @@
 """One run of a command, and what it is made of."""
 
+import json
 from abc import ABC, abstractmethod
 from argparse import ArgumentParser
 from collections.abc import Mapping
@@ -7,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from controlplane.audit.actors import Actor
+from controlplane.audit.redaction import redact_named
 from controlplane.commandline.told import Told
+
+# How a command runs, not what it is asked for.
+_LEFT_OUT = frozenset(
+    {"settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks", "verbosity"}
+    | {"json", "reason", "verb", "dry_run"}
+)
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,21 @@ class Verb(ABC):
     operation_ids: tuple[str, ...] = ()
     """The documented endpoints that it calls."""
 
+    @abstractmethod
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare its arguments, besides --json."""
 
     @abstractmethod
     def run(self, run: Run) -> Told:
         """Do it. Raises one of refusals.REFUSALS."""
+
+    def on_record(self, options: Mapping[str, Any]) -> dict[str, object]:
+        """The arguments that somebody gave, as they may stand in the log."""
+        return {
+            name: redact_named(name, json.loads(json.dumps(value, default=str)))
+            for name, value in options.items()
+            if name not in _LEFT_OUT and value not in (None, False, [], "")
+        }
 
     def is_change(self, run: Run) -> bool:
         """Whether this run is to be on record whatever comes of it."""

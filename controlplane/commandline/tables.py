@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +18,9 @@ _BAD = frozenset({"failed", "bad", "offline"})
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> Table:
     """A table of anything, one line of names above."""
-    made = Table(title=title or None, title_justify="left", header_style="bold")
+    made = Table(
+        title=title or None, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD
+    )
     for name in columns:
         made.add_column(name, overflow="fold")
     for row in rows:
@@ -57,6 +60,10 @@ def plain(value: object) -> str:
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(value, default=str)
     return str(value)
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, Mapping | list | tuple)
 
 
 def _style(text: str) -> str:
