@@ -6,6 +6,7 @@ import uuid
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import StringIO
 from typing import Any, ClassVar, TextIO, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -80,17 +81,20 @@ class DoorCommand(BaseCommand):
             document = json.dumps(told.document, cls=DjangoJSONEncoder, indent=2)
             self.stdout.write(document, ending="\n")
             return
+        text = StringIO()
+        is_terminal = self.stdout.isatty()
         console = Console(
-            file=self.stdout,
-            width=None if self.stdout.isatty() else _PIPED_WIDTH,
+            file=text,
+            force_terminal=is_terminal,
+            width=None if is_terminal else _PIPED_WIDTH,
             no_color=options.get("no_color", False),
             highlight=False,
             markup=False,
         )
-        with console.capture() as captured:
-            for part in told.shown:
-                console.print(part)
-        self.stdout.write(captured.get(), ending="")
+        for part in told.shown:
+            # Text as it is: wrapped, a script would be another one.
+            console.print(part, soft_wrap=isinstance(part, str))
+        self.stdout.write(text.getvalue(), ending="")
 
 
 def _add_arguments(parser: ArgumentParser, verb: Verb) -> None:
