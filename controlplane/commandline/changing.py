@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from rich.console import RenderableType
+
 from controlplane.commandline.calls import add_body, add_parameters, body_of, parameters_of
 from controlplane.commandline.durations import read_duration
 from controlplane.commandline.exits import Exit
@@ -127,7 +129,10 @@ def told_of(operation: Operation) -> Told:
     """An operation with its outcomes, as far as it is."""
     document = OperationSerializer(operation).data
     targets = document["targets"]
-    shown = [outcome_table(targets), f"operation {operation.pk}: {operation.state}"]
+    shown: list[RenderableType] = [
+        outcome_table(targets),
+        f"operation {operation.pk}: {operation.state}",
+    ]
     if not State(operation.state).is_final:
         return Told(document, shown, Exit.STILL_RUNNING, left_to_controllers(operation))
     return Told(document, shown, exit_of(targets), why_not(targets))

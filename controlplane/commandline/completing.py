@@ -1,6 +1,7 @@
 """Scripts with which a shell completes commands, made from the parsers by shtab."""
 
 from argparse import Action, ArgumentParser
+from typing import Any
 
 import shtab
 
@@ -38,14 +39,19 @@ def completion_script(shell: str) -> str:
     """The script for one of SHELLS."""
     root = ArgumentParser(prog=PROGRAM)
     # Each command has made its parser by itself.
-    commands = root.add_subparsers(parser_class=lambda **given: given["made"])
+    taken: Any = _take
+    commands = root.add_subparsers(parser_class=taken)
     for name, parser in all_parsers():
         for one in (parser, *verbs_of(parser).values()):
             for action in actions_of(one):
                 _name_completer(action)
         commands.add_parser(name, help=_summary(parser), made=parser)
-    script: str = shtab.complete(root, shell, root_prefix="kvplane", preamble=_PREAMBLE)
+    script: str = shtab.complete(root, shell, root_prefix="kvplane", preamble=_PREAMBLE[shell])
     return script
+
+
+def _take(*, made: ArgumentParser, **given: object) -> ArgumentParser:
+    return made
 
 
 def _name_completer(action: Action) -> None:

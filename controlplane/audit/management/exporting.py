@@ -108,7 +108,8 @@ def _write(entries: QuerySet[AuditEntry], run: Run, file: TextIO) -> int:
             file.write(line)
             written += 1
             bar.update(task, completed=written)
-    return written - (run.options["format"] == "csv")
+    # CSV begins with a line of names.
+    return written - 1 if run.options["format"] == "csv" else written
 
 
 @contextmanager

@@ -222,7 +222,7 @@ def _foresee_rollback(operation: Operation) -> Told:
 
 
 def _would_be_sent(operation: Operation, sent: list[tuple[str, str, PlannedCall]]) -> Told:
-    calls = [
+    calls: list[dict[str, object]] = [
         {
             "agent": name,
             "wave": 0,

@@ -23,6 +23,11 @@ from engine.contract import ContractError, endpoint
 
 _COUNTING = endpoint("get_chunk_statistics_status")
 
+_COLUMNS = (
+    *("start", "samples", "total_requests", "total_chunks", "unique_chunks"),
+    *("duplicate_chunks", "reuse_rate"),
+)
+
 
 class Series(Verb):
     """What was counted, bucket by bucket."""
@@ -56,10 +61,8 @@ class Series(Verb):
         else:
             found = services.series_of_engine(query["engine"], **span)
         buckets = [dict(BucketSerializer(bucket).data) for bucket in found]
-        columns = ("start", "samples", "total_requests", "total_chunks", "unique_chunks")
-        columns = (*columns, "duplicate_chunks", "reuse_rate")
-        rows = ([bucket[column] for column in columns] for bucket in buckets)
-        return Told({"buckets": buckets}, [table(columns, rows)])
+        rows = ([bucket[column] for column in _COLUMNS] for bucket in buckets)
+        return Told({"buckets": buckets}, [table(_COLUMNS, rows)])
 
     def reads(self, run: Run) -> str:
         """Snapshots."""
