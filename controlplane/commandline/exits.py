@@ -23,8 +23,8 @@ class Exit(IntEnum):
 
 _MEANINGS = {
     Exit.DONE: "Done, on every agent that was asked.",
-    Exit.FAILED: "Failed on every agent: each answered that it will not, or cannot. Of a check: "
-    "something is wrong.",
+    Exit.FAILED: "Done on no agent: they answered that they will not, or cannot, or it was taken "
+    "back. Of a check: something is wrong.",
     Exit.USAGE: "The call itself is wrong, such as a missing argument or a bad value. No agent "
     "was called.",
     Exit.PARTIAL: "Done on some agents and failed on others. Of a check: there are warnings.",

@@ -14,7 +14,7 @@ from controlplane.commandline.told import Told
 # How a command runs, not what it is asked for.
 _LEFT_OUT = frozenset(
     {"settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks", "verbosity"}
-    | {"json", "reason", "verb", "dry_run"}
+    | {"json", "reason", "verb", "dry_run", "stdout", "stderr"}
 )
 
 
