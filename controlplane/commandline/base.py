@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import sys
 import uuid
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +22,7 @@ from controlplane.commandline.exits import Exit
 from controlplane.commandline.recording import record_read, record_run
 from controlplane.commandline.refusals import REFUSALS, refusal
 from controlplane.commandline.run import Run, Verb
+from controlplane.commandline.tables import printable
 from controlplane.commandline.told import Told
 
 _PIPED_WIDTH = 160
@@ -62,11 +65,15 @@ class DoorCommand(BaseCommand):
             request_id=uuid.uuid4().hex,
             stdout=cast(TextIO, self.stdout),
         )
+        _check_text(options)
         with _quiet_log(options):
             told = _carry_out(verb, run)
-        self._tell(told, options)
+        try:
+            self._tell(told, options)
+        except BrokenPipeError:
+            forget_stdout()
         if told.exit is not Exit.DONE:
-            raise CommandError(told.why, returncode=int(told.exit))
+            raise CommandError(printable(told.why), returncode=int(told.exit))
 
     @property
     def _only(self) -> Verb | None:
@@ -80,6 +87,7 @@ class DoorCommand(BaseCommand):
         if options["json"]:
             document = json.dumps(told.document, cls=DjangoJSONEncoder, indent=2)
             self.stdout.write(document, ending="\n")
+            self.stdout.flush()
             return
         text = StringIO()
         is_terminal = self.stdout.isatty()
@@ -94,7 +102,33 @@ class DoorCommand(BaseCommand):
         for part in told.shown:
             # Text as it is: wrapped, a script would be another one.
             console.print(part, soft_wrap=isinstance(part, str))
-        self.stdout.write(text.getvalue(), ending="")
+        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
+        self.stdout.write(text.getvalue().encode(encoding, "replace").decode(encoding), ending="")
+        self.stdout.flush()
+
+
+def forget_stdout() -> None:
+    """Whoever read what is written has gone, as `head` does; nothing more is written, at
+    the end neither."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check_text(options: Mapping[str, Any]) -> None:
+    """Raises CommandError for arguments that no text can be made of."""
+    for name, value in options.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not _is_text(text):
+                raise CommandError(
+                    f"'{name}' is not valid UTF-8; write it as UTF-8.", returncode=int(Exit.USAGE)
+                )
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _add_arguments(parser: ArgumentParser, verb: Verb) -> None:

@@ -8,7 +8,9 @@ from rich.console import RenderableType
 from controlplane.commandline.tables import table
 from controlplane.commandline.told import Told
 from controlplane.configuration.services import known_secrets
-from controlplane.fleet.models import Agent
+from controlplane.fleet.models import Agent, Dialect
+from controlplane.forwarding import NotCallable
+from controlplane.forwarding.dialects import check_supported
 from controlplane.operations.calls import check_reason
 from controlplane.operations.effects import check_wishes
 from controlplane.operations.planning import Plan
@@ -33,6 +35,7 @@ def foresee(plan: Plan, agents: Sequence[Agent]) -> Told:
             "method": plan.endpoint.method,
             "url": f"{agent.url}{target}",
             "body": call.shown_document(),
+            "refused": _refusal(plan, agent, call.query),
         }
         for agent, wave in zip(agents, waves, strict=True)
     ]
@@ -47,7 +50,19 @@ def foresee(plan: Plan, agents: Sequence[Agent]) -> Told:
     return Told(document, shown_calls(calls))
 
 
+def _refusal(plan: Plan, agent: Agent, query: str) -> str | None:
+    """Why nothing would be sent to this agent; None if it would."""
+    try:
+        check_supported(Dialect(agent.dialect), plan.endpoint, query, agent.name)
+    except NotCallable as error:
+        return error.message
+    return None
+
+
 def shown_calls(calls: Sequence[dict[str, object]]) -> list[RenderableType]:
     """Calls that are not made, for people."""
-    rows = ((c["agent"], c["wave"], f"{c['method']} {c['url']}", c["body"]) for c in calls)
+    rows = (
+        (c["agent"], c["wave"], c.get("refused") or f"{c['method']} {c['url']}", c["body"])
+        for c in calls
+    )
     return [table(("agent", "wave", "call", "body"), rows), "A dry run: nothing was sent."]

@@ -8,12 +8,17 @@ from controlplane import forwarding
 from controlplane.commandline.calls import add_parameters, parameters_of, query_of
 from controlplane.commandline.durations import read_duration
 from controlplane.commandline.outcomes import told_of_targets
+from controlplane.commandline.refusals import BadArgument
 from controlplane.commandline.run import Run, Verb
 from controlplane.commandline.selecting import add_selector, agents_for, selector_of
 from controlplane.commandline.told import Told
 from controlplane.forwarding import AgentAnswer, AgentFailure
 from controlplane.operations.outcomes import outcome_of
 from engine.contract import Endpoint, endpoint
+
+_MAX_LIMIT = 1000
+_MIN_TIMEOUT_S = 0.1
+_MAX_TIMEOUT_S = 600.0
 
 
 def add_timeout(parser: ArgumentParser) -> None:
@@ -25,10 +30,30 @@ def add_timeout(parser: ArgumentParser) -> None:
     )
 
 
+def add_limit(parser: ArgumentParser) -> None:
+    """How much of a list is shown."""
+    parser.add_argument(
+        "--limit", type=int, default=20, metavar="N", help="At most so many. Default: 20."
+    )
+
+
+def limit_of(run: Run) -> int:
+    """How many. Raises BadArgument."""
+    limit: int = run.options["limit"]
+    if not 1 <= limit <= _MAX_LIMIT:
+        raise BadArgument("--limit", f"give 1 to {_MAX_LIMIT}.")
+    return limit
+
+
 def timeout_of(run: Run) -> float:
     """Seconds. Raises BadArgument."""
     given = run.options["timeout"]
-    return settings.KVPLANE_AGENT_TIMEOUT if given is None else read_duration("--timeout", given)
+    if given is None:
+        return float(settings.KVPLANE_AGENT_TIMEOUT)
+    seconds = read_duration("--timeout", given)
+    if not _MIN_TIMEOUT_S <= seconds <= _MAX_TIMEOUT_S:
+        raise BadArgument("--timeout", "give 0.1s to 600s.")
+    return seconds
 
 
 class Read(Verb):

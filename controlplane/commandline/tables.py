@@ -35,10 +35,18 @@ def pairs(document: Mapping[str, object], title: str = "") -> Table:
 
 def cell(value: object) -> Text:
     """A value as it stands in a table."""
-    text = plain(value)
+    text = printable(plain(value))
     if len(text) > _MAX_CELL:
         text = f"{text[:_MAX_CELL]}…"
     return Text(text, style=_style(text))
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal, whoever wrote it; lines stay lines."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\ufffd"
+        for character in text
+    )
 
 
 def plain(value: object) -> str:

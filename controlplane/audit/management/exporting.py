@@ -16,6 +16,8 @@ from controlplane.audit.actors import ActorKind
 from controlplane.audit.export import csv_lines, json_lines
 from controlplane.audit.filters import AuditFilter
 from controlplane.audit.models import AuditEntry, Stage
+from controlplane.commandline.base import forget_stdout
+from controlplane.commandline.exits import Exit
 from controlplane.commandline.refusals import BadArgument
 from controlplane.commandline.run import Run, Verb
 from controlplane.commandline.told import Told
@@ -38,6 +40,7 @@ _FILTERS = {
     "until": "Before that moment.",
     "text": "With that text in its difference; at least 3 characters.",
 }
+_READER_GONE = "Whoever read the entries did not read all of them."
 _CHOICES = {"actor_kind": ActorKind.values, "stage": Stage.values}
 
 
@@ -79,6 +82,9 @@ class ExportAudit(Verb):
             with _opened(output, run.stdout) as file:
                 _record(run, Stage.REQUESTED, {})
                 told = _write(entries, run, file)
+        except BrokenPipeError:
+            forget_stdout()
+            return Told({}, exit=Exit.FAILED, why=_READER_GONE)
         except OSError as error:
             raise BadArgument("--output", str(error)) from None
         _record(run, Stage.COMPLETED, {"entries": told})

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from controlplane.commandline.changing import add_change_options, told_of
 from controlplane.commandline.planning import reason_of
-from controlplane.commandline.reading import add_timeout, timeout_of
+from controlplane.commandline.reading import add_limit, add_timeout, limit_of, timeout_of
 from controlplane.commandline.run import Run, Verb
 from controlplane.commandline.tables import table
 from controlplane.commandline.told import Told
@@ -26,8 +26,6 @@ from controlplane.operations.rolling_back import (
     roll_back,
 )
 
-_MAX_LIMIT = 1000
-
 
 class History(Verb):
     """The revisions of an agent."""
@@ -38,12 +36,12 @@ class History(Verb):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Whose, and how many."""
         parser.add_argument("agent", help="The agent; one that was removed has a history too.")
-        parser.add_argument("--limit", type=int, default=20, help="At most so many. Default: 20.")
+        add_limit(parser)
 
     def run(self, run: Run) -> Told:
         """Ask nobody but the database. Raises AgentNotFound."""
-        name, limit = run.options["agent"], max(1, min(run.options["limit"], _MAX_LIMIT))
-        found = ConfigRevision.objects.filter(agent=name).order_by("-number")[:limit]
+        name = run.options["agent"]
+        found = ConfigRevision.objects.filter(agent=name).order_by("-number")[: limit_of(run)]
         revisions = [dict(ConfigRevisionSerializer(revision).data) for revision in found]
         if not revisions:
             find_agent(name)

@@ -11,7 +11,7 @@ from controlplane.commandline.changing import add_change_options, add_wait, told
 from controlplane.commandline.foreseeing import shown_calls
 from controlplane.commandline.outcomes import outcome_table, told_of_targets
 from controlplane.commandline.planning import reason_of
-from controlplane.commandline.reading import add_timeout, timeout_of
+from controlplane.commandline.reading import add_limit, add_timeout, limit_of, timeout_of
 from controlplane.commandline.refusals import BadArgument
 from controlplane.commandline.run import Run, Verb
 from controlplane.commandline.tables import pairs, table
@@ -29,7 +29,6 @@ from controlplane.operations.taking_back import TakenBack, take_back, targets_to
 from controlplane.operations.undoing import PlannedCall, foresee_undo
 from engine.contract import endpoint
 
-_MAX_LIMIT = 1000
 _FILTERS = ("action", "state", "actor", "agent", "request_id", "since", "until")
 
 
@@ -48,7 +47,7 @@ class ListOperations(Verb):
         parser.add_argument("--request-id", metavar="ID", help="The request they came with.")
         parser.add_argument("--since", metavar="MOMENT", help="From then on, such as 2030-01-31.")
         parser.add_argument("--until", metavar="MOMENT", help="Until before then.")
-        parser.add_argument("--limit", type=int, default=20, help="At most so many. Default: 20.")
+        add_limit(parser)
 
     def run(self, run: Run) -> Told:
         """Ask nobody but the database."""
@@ -56,8 +55,7 @@ class ListOperations(Verb):
         chosen = OperationFilter(given, Operation.objects.prefetch_related("targets"))
         if not chosen.is_valid():
             raise ValidationError(chosen.errors)
-        limit = max(1, min(run.options["limit"], _MAX_LIMIT))
-        found = chosen.qs.order_by("-id")[:limit]
+        found = chosen.qs.order_by("-id")[: limit_of(run)]
         listed = [dict(OperationSerializer(operation).data) for operation in found]
         columns = ("id", "action", "state", "agents", "actor_name", "reason", "created_at")
         rows = (
