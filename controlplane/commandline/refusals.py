@@ -34,10 +34,13 @@ _OPTIONS = {
     "'reason'": "--reason",
     "'expires_in_s'": "--expires-in",
     "'expires_at'": "--expires-at",
+    "'worker_id'": "--worker-id",
     "expected_revision=": "--expected-revision ",
     "'expected_revision'": "--expected-revision",
     "GET /api/v1/agents/ lists": "`agents list` lists",
     "GET /api/v1/operations/ lists": "`operations list` lists",
+    "GET /api/v1/engines/ lists": "`agents list` shows",
+    "GET /api/v1/config-revisions/?agent=": "`conf history` of ",
     "with POST /conf": "with `conf set`",
 }
 

@@ -196,6 +196,7 @@ def test_dry_run__says_what_would_be_sent__and_leaves_no_trace(fleet, agents):
             "method": "POST",
             "url": f"http://127.0.0.1:{7000 + number}/conf?atomic=true",
             "body": {"min_retrieve_tokens": 7, "agent_token": "***"},
+            "refused": None,
         }
         for number in range(3)
     ]
