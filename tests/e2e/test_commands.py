@@ -3,6 +3,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from engine.contract import CATALOGUE
 from tests.support.controlplane import prepare, register
 from tests.support.processes import ROOT, clean_environment, free_ports, running
 
@@ -163,6 +165,8 @@ def test_script__frozen_for_a_while__stores_nothing_and_loads_nothing(
     ("command", "code", "filter_", "shown"),
     [
         ("freeze status --engine prod", 0, "[.targets[].state] | unique[0]", "succeeded"),
+        ("bypass add LocalCPUBackend --agent worker-1", 0, ".targets[0].answer.bypassed", "true"),
+        ("bypass remove LocalCPUBackend --agent worker-1", 0, ".state", "succeeded"),
         ("conf set min_retrieve_tokens=-5 --agent worker-0", 1, ".state", "failed"),
         ("bypass add NoBackend --engine prod", 1, ".state", "failed"),
         ("cache store 9,1 --engine prod", 2, ".error", "Invalid parameter"),
@@ -209,6 +213,61 @@ def test_exit__database_away__6_in_one_line(installed: Installation) -> None:
     assert (finished.returncode, finished.stdout) == (6, "")
     assert finished.stderr.startswith("CommandError: The database failed: ")
     assert "Traceback" not in finished.stderr
+
+
+# What these agents do not have: vLLM, a remote store, that file, counts before they are
+# configured.
+_NOT_HERE = {
+    "add_bypass": 400,
+    "remove_bypass": 400,
+    "inference_version": 503,
+    "load_fs_chunks": 400,
+    "start_chunk_statistics": 400,
+    "stop_chunk_statistics": 400,
+    "reset_chunk_statistics": 400,
+    "get_chunk_statistics_status": 400,
+}
+
+
+def test_every_endpoint__by_its_command__is_answered_by_a_real_agent(
+    installed: Installation,
+) -> None:
+    ran = json.loads(
+        installed.output("python -m tests.support.every_command scheduler worker-0 2>/dev/null")
+    )
+
+    assert set(ran) == {entry.operation_id for entry in CATALOGUE}
+    for entry in CATALOGUE:
+        said = ran[entry.operation_id]
+        (target,) = said["said"]["targets"]
+        status = _NOT_HERE.get(entry.operation_id, 200)
+        assert (entry.operation_id, target["status"]) == (entry.operation_id, status)
+        assert said["exit"] == (0 if status == 200 else 1)
+        assert ("state" in said["said"]) == (entry.action is not None)
+
+
+def test_progress__standard_error_is_a_terminal__a_bar_there_and_json_on_standard_output(
+    installed: Installation,
+) -> None:
+    ours, theirs = pty.openpty()
+    finished = subprocess.run(
+        [
+            *("./manage.py", "freeze", "disable", "--engine", "prod", "--json"),
+            *("--wave-size", "1", "--pause", "1s"),
+        ],
+        cwd=ROOT,
+        env={**installed.environment, "TERM": "xterm-256color"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=60,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+
+    assert json.loads(finished.stdout)["state"] == "succeeded"
+    assert "freeze.disable" in shown
+    assert "1/2" in shown
 
 
 def test_ctrl_c__in_the_middle__a_controller_goes_on(installed: Installation) -> None:

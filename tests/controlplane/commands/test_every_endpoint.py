@@ -2,63 +2,18 @@
 audit trail as the API."""
 
 import json
-from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from django.core.management import get_commands, load_command_class
 
 from controlplane.audit.models import AuditEntry
-from controlplane.commandline.base import DoorCommand
-from controlplane.commandline.calls import _OPTION_NAMES
-from controlplane.commandline.run import Verb
 from controlplane.forwarding.transport import RawAnswer
-from engine.contract import CATALOGUE, Endpoint, Kind, Role
+from engine.contract import CATALOGUE, Endpoint, Role
 from tests.controlplane.commands.running import run_json
+from tests.support.every_command import arguments_of, command_of, verbs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 _SAME = ("stage", "action", "target", "agent", "engine", "outcome", "status", "reason")
-
-
-def verbs() -> Iterator[tuple[str, Verb]]:
-    for name, app in get_commands().items():
-        if isinstance(app, str) and app.startswith("controlplane."):
-            command = load_command_class(app, name)
-            if isinstance(command, DoorCommand):
-                yield from ((name, verb) for verb in command.verbs)
-
-
-def command_of(endpoint: Endpoint) -> tuple[str, str]:
-    """Command and verb, of those that are for nothing but this endpoint."""
-    return next(
-        (name, verb.name)
-        for name, verb in verbs()
-        if verb.operation_ids == (endpoint.operation_id,) and hasattr(verb, "endpoint")
-    )
-
-
-def arguments_of(endpoint: Endpoint) -> list[str]:
-    """The example of every parameter, as it is typed."""
-    required = [parameter for parameter in endpoint.parameters if parameter.required]
-    typed: list[str] = []
-    for parameter in endpoint.parameters:
-        option = f"--{_OPTION_NAMES.get(parameter.name, parameter.name).replace('_', '-')}"
-        if [parameter] == required:
-            typed.append(parameter.example)
-        elif parameter.name == "dryrun":
-            continue
-        elif parameter.kind is Kind.BOOLEAN:
-            typed.append(option)
-        else:
-            typed += [option, parameter.example]
-    body = endpoint.body_example or {}
-    if endpoint.operation_id == "update_conf":
-        return [*typed, *(f"{key}={json.dumps(value)}" for key, value in body.items())]
-    for name, value in body.items():
-        typed += (
-            [str(value)] if name == "config_path" else [f"--{name}".replace("_", "-"), f"{value}"]
-        )
-    return typed
 
 
 def query_of(endpoint: Endpoint) -> dict[str, str]:
