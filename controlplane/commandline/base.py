@@ -1,20 +1,14 @@
 """The base of the commands: runs a verb, keeps it on record, tells what came of it."""
 
-import json
 import logging
-import os
-import sys
 import uuid
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import StringIO
 from typing import Any, ClassVar, TextIO, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError
-from rich.console import Console
 
 from controlplane.accounts.actors import command_actor
 from controlplane.audit import trail
@@ -23,9 +17,9 @@ from controlplane.commandline.recording import record_read, record_run
 from controlplane.commandline.refusals import REFUSALS, refusal
 from controlplane.commandline.run import Run, Verb
 from controlplane.commandline.tables import printable
+from controlplane.commandline.telling import tell_people, tell_scripts
 from controlplane.commandline.told import Told
 
-_PIPED_WIDTH = 160
 _LOUD = 2
 _BROKEN_OFF = (
     "Broken off. What was under way is on record as unknown, and the control loop finds out "
@@ -68,10 +62,8 @@ class DoorCommand(BaseCommand):
         _check_text(options)
         with _quiet_log(options):
             told = _carry_out(verb, run)
-        try:
-            self._tell(told, options)
-        except BrokenPipeError:
-            forget_stdout()
+        tell = tell_scripts if options["json"] else tell_people
+        tell(told, run.stdout)
         if told.exit is not Exit.DONE:
             raise CommandError(printable(told.why), returncode=int(told.exit))
 
@@ -82,35 +74,6 @@ class DoorCommand(BaseCommand):
 
     def _verb_named(self, name: str) -> Verb:
         return next(verb for verb in self.verbs if verb.name == name)
-
-    def _tell(self, told: Told, options: Mapping[str, Any]) -> None:
-        if options["json"]:
-            document = json.dumps(told.document, cls=DjangoJSONEncoder, indent=2)
-            self.stdout.write(document, ending="\n")
-            self.stdout.flush()
-            return
-        text = StringIO()
-        is_terminal = self.stdout.isatty()
-        console = Console(
-            file=text,
-            force_terminal=is_terminal,
-            width=None if is_terminal else _PIPED_WIDTH,
-            no_color=options.get("no_color", False),
-            highlight=False,
-            markup=False,
-        )
-        for part in told.shown:
-            # Text as it is: wrapped, a script would be another one.
-            console.print(part, soft_wrap=isinstance(part, str))
-        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
-        self.stdout.write(text.getvalue().encode(encoding, "replace").decode(encoding), ending="")
-        self.stdout.flush()
-
-
-def forget_stdout() -> None:
-    """Whoever read what is written has gone, as `head` does; nothing more is written, at
-    the end neither."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_text(options: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import urlencode
 
-from engine.contract import Endpoint, Kind, Parameter, read_parameters
+from engine.contract import Endpoint, Kind, Parameter, Values, read_parameters
 
 _OPTION_NAMES = {"dryrun": "preview"}
 # Our own --dry-run calls nobody; this one has the agent say what it would do.
@@ -59,14 +59,19 @@ def body_of(endpoint: Endpoint, options: Mapping[str, Any]) -> dict[str, object]
     return {name: options[name] for name in fields if options.get(name) is not None}
 
 
-def query_of(endpoint: Endpoint, parameters: Mapping[str, object]) -> str:
-    """The query string, checked. Raises InvalidParameter."""
+def read_values(endpoint: Endpoint, parameters: Mapping[str, object]) -> Values:
+    """The parameters as the agent will read them. Raises InvalidParameter."""
     written = {
         name: value if isinstance(value, list) else [str(value)]
         for name, value in parameters.items()
     }
-    read_parameters(endpoint, written)
-    return urlencode(written, doseq=True)
+    return read_parameters(endpoint, written)
+
+
+def query_of(endpoint: Endpoint, parameters: Mapping[str, object]) -> str:
+    """The query string, checked. Raises InvalidParameter."""
+    read_values(endpoint, parameters)
+    return urlencode(parameters, doseq=True)
 
 
 def _add_option(parser: ArgumentParser, parameter: Parameter) -> None:

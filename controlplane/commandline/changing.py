@@ -8,7 +8,13 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from controlplane.commandline.calls import add_body, add_parameters, body_of, parameters_of
+from controlplane.commandline.calls import (
+    add_body,
+    add_parameters,
+    body_of,
+    parameters_of,
+    read_values,
+)
 from controlplane.commandline.durations import read_duration
 from controlplane.commandline.exits import Exit
 from controlplane.commandline.foreseeing import foresee
@@ -25,7 +31,7 @@ from controlplane.operations.models import Operation, State
 from controlplane.operations.planning import Plan, plan_operation
 from controlplane.operations.serializers import OperationSerializer
 from controlplane.operations.services import perform
-from engine.contract import ContractError, Group, endpoint, read_parameters
+from engine.contract import ContractError, Group, endpoint
 
 _MODES = (Group.FREEZE, Group.HOT_CACHE, Group.BYPASS)
 
@@ -93,12 +99,8 @@ class Change(Verb):
         return _make_on_many(plan, run)
 
     def _changes(self, run: Run) -> bool:
-        given = parameters_of(self.endpoint, run.options)
-        written = {
-            name: value if isinstance(value, list) else [str(value)]
-            for name, value in given.items()
-        }
-        return self.endpoint.changes(read_parameters(self.endpoint, written))
+        values = read_values(self.endpoint, parameters_of(self.endpoint, run.options))
+        return self.endpoint.changes(values)
 
 
 def add_change_options(parser: ArgumentParser) -> None:

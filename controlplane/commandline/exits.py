@@ -25,13 +25,13 @@ _MEANINGS = {
     Exit.DONE: "Done, on every agent that was asked.",
     Exit.FAILED: "Done on no agent: they answered that they will not, or cannot, or it was taken "
     "back. Of a check: something is wrong.",
-    Exit.USAGE: "The call itself is wrong, such as a missing argument or a bad value. No agent "
-    "was called.",
+    Exit.USAGE: "The call itself is wrong, such as a missing argument or a bad value. Nothing was "
+    "changed.",
     Exit.PARTIAL: "Done on some agents and failed on others. Of a check: there are warnings.",
     Exit.UNREACHABLE: "No agent that was called gave an answer. The state of one that timed out is "
     "unknown.",
     Exit.REFUSED: "The control plane refused: nobody fits the selector, there is no such thing, or "
-    "the call conflicts with what is there. No agent was called.",
+    "the call conflicts with what is there. Nothing was changed.",
     Exit.NOT_RECORDED: "The database failed, so that something could not be read or put on record. "
     "The message says whether agents were called.",
     Exit.STILL_RUNNING: "The operation had not finished when --wait, or the patience of whoever "

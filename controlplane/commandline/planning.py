@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from controlplane.audit.limits import MAX_REASON
 from controlplane.commandline.durations import read_duration
 from controlplane.commandline.refusals import BadArgument
 from controlplane.commandline.run import Run
@@ -73,6 +74,8 @@ def reason_of(options: Mapping[str, Any]) -> str:
     reason = str(options["reason"]).strip()
     if not reason.isprintable():
         raise BadArgument("--reason", "it has control characters; give one line of text.")
+    if len(reason) > MAX_REASON:
+        raise BadArgument("--reason", f"it has {len(reason)} characters; {MAX_REASON} are kept.")
     return reason
 
 

@@ -49,7 +49,7 @@ def carry_out(operation: Operation, seconds: float | None) -> Operation:
         runner.start(operation)
         _watch(runner, operation, deadline)
     except KeyboardInterrupt:
-        pass
+        _say("Leaving it to the controllers, as soon as the calls on their way are answered.")
     finally:
         # Waits for the calls that are on their way, and writes what came of them.
         runner.close()
@@ -67,6 +67,12 @@ def left_to_controllers(operation: Operation) -> str:
         f"`operations show {operation.pk}` tells how far it is."
         f"{'' if alive else ' No controller runs just now: start one with `runcontroller`.'}"
     )
+
+
+def _say(text: str) -> None:
+    console = Console(stderr=True)
+    if console.is_terminal:
+        console.print(text, highlight=False)
 
 
 def _watch(runner: Runner, operation: Operation, deadline: float | None) -> None:

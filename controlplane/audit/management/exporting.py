@@ -16,10 +16,11 @@ from controlplane.audit.actors import ActorKind
 from controlplane.audit.export import csv_lines, json_lines
 from controlplane.audit.filters import AuditFilter
 from controlplane.audit.models import AuditEntry, Stage
-from controlplane.commandline.base import forget_stdout
 from controlplane.commandline.exits import Exit
+from controlplane.commandline.planning import reason_of
 from controlplane.commandline.refusals import BadArgument
 from controlplane.commandline.run import Run, Verb
+from controlplane.commandline.telling import forget_stdout
 from controlplane.commandline.told import Told
 from controlplane.commandline.waiting import progress_bar
 
@@ -140,7 +141,7 @@ def _record(run: Run, stage: Stage, answer: dict[str, object]) -> None:
             target=f"command:{run.name}",
             actor=run.actor,
             request_id=run.request_id,
-            reason=run.options["reason"],
+            reason=reason_of(run.options),
             request={"command": run.name, "arguments": ExportAudit().on_record(run.options)},
             answer=answer or None,
             outcome="" if stage is Stage.REQUESTED else "succeeded",

@@ -10,7 +10,7 @@ from controlplane.forwarding.transport import NotSent
 from controlplane.operations.models import Operation
 from tests.controlplane.commands.running import run, run_json
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

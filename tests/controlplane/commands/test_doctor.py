@@ -20,7 +20,7 @@ from engine.contract.version import version
 from tests.controlplane.commands.running import run, run_json
 from tests.controlplane.wire import reply
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -31,6 +31,9 @@ def healthy(fleet, agents, make_user, settings, tmp_path, monkeypatch):
     settings.KVPLANE_AUDIT_HEADS_DIR = str(tmp_path / "heads")
     settings.DATA_DIR = tmp_path
     settings.SECRET_KEY = "x" * 50
+    if connection.vendor == "postgresql":
+        # Else the channel layer in memory is worth a warning.
+        settings.REDIS_URL = "redis://127.0.0.1"
     make_user(UserRole.ADMIN)
     _, simulated = fleet("w0")
     respond = agents.respond
@@ -205,12 +208,13 @@ def test_doctor__audit__keys_heads_guards_and_forwarding(healthy, tmp_path, sett
     head_writer().write()
 
     with connection.cursor() as cursor:
-        cursor.execute("DROP TRIGGER audit_refuse_update")
+        suffix = " ON audit_auditentry" if connection.vendor == "postgresql" else ""
+        cursor.execute(f"DROP TRIGGER audit_refuse_update{suffix}")
     try:
         ((level, what),) = faults("audit")
     finally:
         with connection.cursor() as cursor:
-            cursor.execute(guards._SQLITE["audit_refuse_update"])
+            cursor.execute(guards._made(connection)["audit_refuse_update"])
     assert (level, "audit_refuse_update" in what) == ("bad", True)
 
 

@@ -12,7 +12,7 @@ from engine.contract import CATALOGUE, Endpoint, Role
 from tests.controlplane.commands.running import run_json
 from tests.support.every_command import arguments_of, command_of, verbs
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 _SAME = ("stage", "action", "target", "agent", "engine", "outcome", "status", "reason")
 
 

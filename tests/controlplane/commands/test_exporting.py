@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from controlplane.audit.models import AuditEntry
 from tests.controlplane.commands.running import run, run_json
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from controlplane.forwarding.transport import NotSent
 from engine.contract import Role
 from tests.controlplane.commands.running import run, run_json
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def refuse(method, path):

@@ -10,7 +10,7 @@ from controlplane.audit.models import AuditEntry
 from controlplane.fleet.models import EnrolmentToken
 from tests.controlplane.commands.running import run, run_json
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 _REGISTER = ("register_agent", "w", "http://h:1", "--engine", "e", "--role", "worker")
 
 
