@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from controlplane.audit.models import AuditEntry
 from controlplane.configuration.models import ConfigRevision
-from controlplane.fleet.models import Agent
+from controlplane.fleet.models import Agent, Dialect
 from controlplane.forwarding.transport import NotSent, TimedOut
 from controlplane.modes.models import DesiredMode
 from controlplane.operations.models import Operation, State
@@ -203,6 +203,16 @@ def test_dry_run__says_what_would_be_sent__and_leaves_no_trace(fleet, agents):
     assert agents.requests == []
     assert AuditEntry.objects.count() == before
     assert not Operation.objects.exists()
+
+
+def test_dry_run__what_a_dialect_lacks__says_that_nothing_would_be_sent(fleet, agents):
+    fleet("peer", role=Role.SCHEDULER, dialect=Dialect.LMCACHE)
+
+    finished = run_json("lookup", "query", "0,16", "--dry-run")
+
+    assert "LMCache" in finished.document["calls"][0]["refused"]
+    assert run("lookup", "query", "0,16").exit == 1
+    assert agents.requests == []
 
 
 @pytest.mark.parametrize("whom", [["--agent", "worker-0"], ["--all"]])

@@ -11,6 +11,7 @@ from controlplane.fleet.models import Agent
 from controlplane.forwarding.transport import NotSent
 from engine.contract import Role
 from tests.controlplane.commands.running import run, run_json
+from tests.controlplane.wire import reply
 
 pytestmark = pytest.mark.django_db
 
@@ -133,3 +134,61 @@ def test_agents_probe__keeps_what_they_say_and_is_on_record(fleet):
     assert Agent.objects.get(name="w0").last_status["freeze"] is True
     assert Agent.objects.get(name="w2").last_status == {}
     assert AuditEntry.objects.get(action="command.run").target == "command:agents probe"
+
+
+def test_answer__that_would_steer_a_terminal__is_shown_and_does_not(agents):
+    agents.respond = lambda request: reply({"status": "success", "message": "\x1b[2Jgone\x07"})
+
+    finished = run("freeze", "status", "--agent", "w0")
+
+    assert "gone" in finished.out
+    assert not {"\x1b", "\x07"} & set(finished.out)
+    assert (
+        run_json("freeze", "status", "--agent", "w0")
+        .document["targets"][0]["answer"]["message"]
+        .startswith("\x1b")
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["agents", "show", "\udcff"],
+        ["agents", "list", "--agent", "\udcff"],
+        ["operations", "list", "--limit", "0"],
+        ["conf", "history", "w0", "--limit", "100000"],
+        ["freeze", "status", "--all", "--timeout", "0"],
+        ["chunkstats", "series", "--agent", "w0", "--bucket", "x"],
+        ["chunkstats", "series", "--agent", "w0", "--since", "x"],
+    ],
+)
+def test_read__argument_that_cannot_be__2_and_says_which(agents, arguments):
+    finished = run(*arguments)
+
+    assert (finished.exit, bool(finished.why)) == (2, True)
+    assert agents.requests == []
+
+
+def test_chunkstats__sampled__is_in_the_series(fleet):
+    _, simulated = fleet("s", role=Role.SCHEDULER)
+    simulated.statistics = {
+        "is_collecting": True,
+        "total_requests": 2,
+        "total_chunks": 10,
+        "unique_chunks": 4,
+        "duplicate_chunks": 6,
+        "reuse_rate": 0.6,
+        "strategy": "memory_bloom_filter",
+        "timestamp": 1706745600.0,
+    }
+
+    sampled = run_json("chunkstats", "sample", "--agent", "s")
+
+    assert sampled.exit == 0
+    assert AuditEntry.objects.get(action="chunk_statistics.sample").actor_kind == "command"
+    assert not AuditEntry.objects.filter(action="command.run").exists()
+    buckets = run_json("chunkstats", "series", "--agent", "s").document["buckets"]
+    assert sum(bucket["samples"] for bucket in buckets) == 1
+    assert run("chunkstats", "series", "--engine", "none").exit == 5
+    # What that one says is no answer.
+    assert run("chunkstats", "sample", "--agent", "w0").exit == 4
