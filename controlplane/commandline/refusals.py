@@ -40,7 +40,7 @@ _OPTIONS = {
     "GET /api/v1/agents/ lists": "`agents list` lists",
     "GET /api/v1/operations/ lists": "`operations list` lists",
     "GET /api/v1/engines/ lists": "`agents list` shows",
-    "GET /api/v1/config-revisions/?agent=": "`conf history` of ",
+    "GET /api/v1/config-revisions/?agent=": "conf history --agent ",
     "with POST /conf": "with `conf set`",
 }
 

@@ -45,6 +45,19 @@ def add_selector(parser: ArgumentParser) -> None:
     )
 
 
+def add_one_agent(parser: ArgumentParser) -> None:
+    """For what is asked of one agent, which need not be registered any more."""
+    parser.add_argument("--agent", metavar="NAME", help="The agent. Default: the only one.")
+
+
+def name_of_one(options: Mapping[str, Any], endpoint: Endpoint) -> str:
+    """The name that was given, or that of the only agent with what the endpoint needs.
+    Raises SeveralAgents."""
+    if options["agent"]:
+        return str(options["agent"])
+    return agents_for(Selector(), endpoint)[0].name
+
+
 def selector_of(options: Mapping[str, Any]) -> Selector:
     """What the options select; nothing given: an empty selector. Raises BadArgument."""
     return Selector(

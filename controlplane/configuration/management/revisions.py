@@ -11,6 +11,7 @@ from controlplane.commandline.changing import add_change_options, told_of
 from controlplane.commandline.planning import reason_of
 from controlplane.commandline.reading import add_limit, add_timeout, limit_of, timeout_of
 from controlplane.commandline.run import Run, Verb
+from controlplane.commandline.selecting import add_one_agent, name_of_one
 from controlplane.commandline.tables import table
 from controlplane.commandline.told import Told
 from controlplane.configuration.errors import RevisionNotFound
@@ -25,6 +26,9 @@ from controlplane.operations.rolling_back import (
     preview_rollback,
     roll_back,
 )
+from engine.contract import endpoint
+
+_CONF = endpoint("get_conf")
 
 
 class History(Verb):
@@ -35,12 +39,12 @@ class History(Verb):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Whose, and how many."""
-        parser.add_argument("agent", help="The agent; one that was removed has a history too.")
+        add_one_agent(parser)
         add_limit(parser)
 
     def run(self, run: Run) -> Told:
         """Ask nobody but the database. Raises AgentNotFound."""
-        name = run.options["agent"]
+        name = name_of_one(run.options, _CONF)
         found = ConfigRevision.objects.filter(agent=name).order_by("-number")[: limit_of(run)]
         revisions = [dict(ConfigRevisionSerializer(revision).data) for revision in found]
         if not revisions:
@@ -62,7 +66,7 @@ class Difference(Verb):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Whose, and which."""
-        parser.add_argument("agent", help="The agent.")
+        add_one_agent(parser)
         parser.add_argument(
             "number", type=int, nargs="?", help="The later revision. Default: the active one."
         )
@@ -72,7 +76,7 @@ class Difference(Verb):
 
     def run(self, run: Run) -> Told:
         """Ask nobody but the database. Raises RevisionNotFound."""
-        name = run.options["agent"]
+        name = name_of_one(run.options, _CONF)
         after = _revision(name, run.options["number"])
         against = run.options["against"]
         number = (after.parent or 0) if against is None else against
@@ -95,7 +99,7 @@ class RollBack(Verb):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Whose, and to which."""
-        parser.add_argument("agent", help="The agent.")
+        add_one_agent(parser)
         parser.add_argument("number", type=int, help="The revision whose values are wanted.")
         parser.add_argument(
             "--expected-revision",
@@ -113,7 +117,7 @@ class RollBack(Verb):
 
     def run(self, run: Run) -> Told:
         """Roll back, or say what that would do. Raises what roll_back() raises."""
-        name, number = run.options["agent"], run.options["number"]
+        name, number = name_of_one(run.options, _CONF), run.options["number"]
         reason, timeout = reason_of(run.options), timeout_of(run)
         agent = find_agent(name)
         if run.is_dry:

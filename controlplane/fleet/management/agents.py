@@ -66,11 +66,11 @@ class ShowAgent(Verb):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Its name."""
-        parser.add_argument("name", help="The agent.")
+        parser.add_argument("agent", metavar="NAME", help="The agent.")
 
     def run(self, run: Run) -> Told:
         """Ask nobody but the database. Raises AgentNotFound."""
-        agent = find_agent(run.options["name"])
+        agent = find_agent(run.options["agent"])
         shown = dict(AgentDetailSerializer(agent).data)
         watch = Watch.objects.filter(agent=agent).select_related("agent__engine").first()
         notes = None if watch is None else dict(WatchSerializer(watch).data)

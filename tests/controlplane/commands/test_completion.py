@@ -80,7 +80,8 @@ def test_bash__name_of_an_agent_or_engine__comes_from_the_database(complete, tmp
     data = {"KVPLANE_DATA_DIR": str(tmp_path), "DATABASE_URL": ""}
 
     assert complete("freeze", "enable", "--agent", "", **data) == ["w0", "w1"]
-    assert complete("conf", "history", "w1", **data) == ["w1"]
+    assert complete("conf", "history", "--agent", "w1", **data) == ["w1"]
+    assert complete("agents", "show", "", **data) == ["w0", "w1"]
     assert complete("agents", "list", "--engine", "p", **data) == ["prod"]
 
 

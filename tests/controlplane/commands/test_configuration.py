@@ -69,7 +69,7 @@ def test_history__newest_first__with_who_and_why(simulated):
     set_to(7)
     run("conf", "set", "min_retrieve_tokens=8", "--agent", "w0", "--reason", "more")
 
-    revisions = run_json("conf", "history", "w0").document["revisions"]
+    revisions = run_json("conf", "history", "--agent", "w0").document["revisions"]
     assert [(one["number"], one["state"]) for one in revisions] == [
         (3, "active"),
         (2, "superseded"),
@@ -78,42 +78,44 @@ def test_history__newest_first__with_who_and_why(simulated):
     assert revisions[0]["reason"] == "more"
     assert [
         one["number"]
-        for one in run_json("conf", "history", "w0", "--limit", "1").document["revisions"]
+        for one in run_json("conf", "history", "--agent", "w0", "--limit", "1").document[
+            "revisions"
+        ]
     ] == [3]
-    assert run("conf", "history", "nobody").exit == 5
+    assert run("conf", "history", "--agent", "nobody").exit == 5
 
 
 def test_diff__default__is_the_active_one_against_its_parent(simulated):
     set_to(7)
     set_to(8)
 
-    assert run_json("conf", "diff", "w0").document["diff"] == {
+    assert run_json("conf", "diff", "--agent", "w0").document["diff"] == {
         "min_retrieve_tokens": {"from": 7, "to": 8}
     }
-    assert run_json("conf", "diff", "w0", "3", "--against", "1").document == {
+    assert run_json("conf", "diff", "--agent", "w0", "3", "--against", "1").document == {
         "agent": "w0",
         "before": 1,
         "after": 3,
         "diff": {"min_retrieve_tokens": {"from": 0, "to": 8}},
     }
-    assert run("conf", "diff", "w0", "9").exit == 5
-    assert run("conf", "diff", "nobody").exit == 5
+    assert run("conf", "diff", "--agent", "w0", "9").exit == 5
+    assert run("conf", "diff", "--agent", "nobody").exit == 5
 
 
 def test_rollback__makes_a_revision__and_says_before_what_it_would_do(simulated, agents):
     set_to(7)
     asked = len(agents.requests)
 
-    dry = run_json("conf", "rollback", "w0", "1", "--dry-run")
+    dry = run_json("conf", "rollback", "1", "--dry-run")
     assert dry.document["changes"] == {"min_retrieve_tokens": {"from": 7, "to": 0}}
     assert dry.document["dry_run"] is True
     assert len(agents.requests) == asked
-    preview = run_json("conf", "rollback", "w0", "1", "--preview")
+    preview = run_json("conf", "rollback", "1", "--preview")
     assert preview.document["changes"] == dry.document["changes"]
     assert len(agents.requests) > asked
     assert ConfigRevision.objects.count() == 2
 
-    done = run_json("conf", "rollback", "w0", "1", "--reason", "slow")
+    done = run_json("conf", "rollback", "1", "--reason", "slow")
     assert (done.exit, done.document["state"]) == (0, "succeeded")
     assert simulated.conf["min_retrieve_tokens"] == 0
     active = ConfigRevision.objects.get(state="active")
@@ -125,11 +127,11 @@ def test_rollback__makes_a_revision__and_says_before_what_it_would_do(simulated,
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["w0", "9"], 5),
-        (["nobody", "1"], 5),
-        (["w0", "2"], 5),
-        (["w0", "1", "--expected-revision", "1"], 5),
-        (["w0", "1", "--reason", "x" * 501], 2),
+        (["9", "--agent", "w0"], 5),
+        (["1", "--agent", "nobody"], 5),
+        (["2"], 5),
+        (["1", "--expected-revision", "1"], 5),
+        (["1", "--reason", "x" * 501], 2),
     ],
 )
 def test_rollback__refused__changes_nothing_and_is_on_record(simulated, arguments, expected):
@@ -150,4 +152,4 @@ def test_rollback__agent_is_silent__4(simulated):
         raise NotSent("Connection refused")
 
     simulated.before = refuse
-    assert run("conf", "rollback", "w0", "1").exit == 4
+    assert run("conf", "rollback", "1").exit == 4

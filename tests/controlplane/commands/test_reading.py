@@ -156,7 +156,7 @@ def test_answer__that_would_steer_a_terminal__is_shown_and_does_not(agents):
         ["agents", "show", "\udcff"],
         ["agents", "list", "--agent", "\udcff"],
         ["operations", "list", "--limit", "0"],
-        ["conf", "history", "w0", "--limit", "100000"],
+        ["conf", "history", "--agent", "w0", "--limit", "100000"],
         ["freeze", "status", "--all", "--timeout", "0"],
         ["chunkstats", "series", "--agent", "w0", "--bucket", "x"],
         ["chunkstats", "series", "--agent", "w0", "--since", "x"],
