@@ -89,7 +89,7 @@ def _add_option(parser: ArgumentParser, parameter: Parameter) -> None:
     elif parameter.kind is Kind.SWITCH:
         settings["choices"] = ["true", "false"]
     else:
-        settings["metavar"] = parameter.example
+        settings["metavar"] = parameter.name.upper()
     parser.add_argument(option, **settings)
 
 
@@ -101,7 +101,7 @@ def _help(parameter: Parameter) -> str:
     told = _OPTION_HELP.get(parameter.name, parameter.description)
     if parameter.kind in (Kind.BOOLEAN, Kind.SWITCH):
         return told
-    return f"{told} Example: {parameter.example}"
+    return f"{told} Example: {parameter.example}."
 
 
 def _type_of(field: Mapping[str, Any]) -> str:
