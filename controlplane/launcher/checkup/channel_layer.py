@@ -5,9 +5,11 @@ import time
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import connection
+from redis.exceptions import RedisError
 
 from controlplane.launcher.checkup.finding import Finding, bad, ok, warn
 
@@ -21,8 +23,7 @@ def check_channel_layer() -> Finding:
     kind = "redis" if settings.REDIS_URL else "memory"
     try:
         seconds = async_to_sync(_round_trip)(layer)
-    # A layer raises whatever its client does, and all of it means the same here.
-    except Exception as error:  # noqa: BLE001
+    except (OSError, RedisError, ChannelFull) as error:
         return bad(
             AREA,
             f"{kind}: no message came through: {str(error) or type(error).__name__}",
