@@ -15,7 +15,7 @@ from controlplane.fleet.models import Agent, Dialect
 from controlplane.forwarding.transport import NotSent, TimedOut
 from controlplane.modes.models import DesiredMode
 from controlplane.operations.models import Operation, State
-from controlplane.reconcile.loop import finish_abandoned
+from controlplane.reconcile.finishing import Finisher
 from engine.contract import Role
 from tests.controlplane.commands.running import run, run_json
 
@@ -241,7 +241,7 @@ def test_wait__0__is_left_to_the_controllers(fleet):
     assert finished.document["id"] in finished.why
     assert "No controller runs just now" in finished.why
     assert not any(agent.freeze for agent in simulated)
-    finish_abandoned()
+    Finisher().finish_abandoned(10)
     wait_until(lambda: Operation.objects.get().state == State.SUCCEEDED)
     assert all(agent.freeze for agent in simulated)
 
@@ -265,7 +265,7 @@ def test_patience__ends_before_the_operation__controllers_go_on(fleet, how):
         "pending",
         "pending",
     ]
-    finish_abandoned()
+    Finisher().finish_abandoned(10)
     wait_until(lambda: Operation.objects.get().state == State.SUCCEEDED)
     assert [agent.asked["PUT /freeze/enable"] for agent in simulated] == [1, 1, 1]
 

@@ -9,7 +9,7 @@ from controlplane.audit.models import AuditEntry
 from controlplane.forwarding.transport import NotSent
 from controlplane.modes.models import DesiredMode
 from controlplane.operations.models import Operation, State
-from controlplane.reconcile.loop import finish_abandoned
+from controlplane.reconcile.finishing import Finisher
 from tests.controlplane.commands.running import run, run_json
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -69,7 +69,7 @@ def test_cancel__waiting_one__calls_no_agent(simulated):
     assert run("operations", "cancel", identifier).exit == 0
 
     assert AuditEntry.objects.get(action="operation.cancel").actor_kind == "command"
-    finish_abandoned()
+    Finisher().finish_abandoned(10)
     wait_for(identifier, State.CANCELLED)
     assert not any(agent.freeze for agent in simulated)
     assert run("operations", "cancel", identifier).exit == 5
