@@ -137,6 +137,7 @@ INSTALLED_APPS = [
     "controlplane.inference",
     "controlplane.live",
     "controlplane.launcher",
+    "controlplane.adminsite",
 ]
 
 # Forwarded reads pass through all of these: each has to earn its place.

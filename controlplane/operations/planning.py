@@ -150,9 +150,13 @@ def plan_operation(plan: Plan, *, key: str, actor: Actor, request_id: str) -> Pl
     return Planned(operation, repeated=False)
 
 
-def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operation:
-    """Put an operation on record that calls the agents again for which it failed.
-    Raises NothingToRetry, NotRecorded, and ContractError (400) if its time is over."""
+def plan_retry(
+    operation: Operation, *, actor: Actor, request_id: str, reason: str = ""
+) -> Operation:
+    """Put an operation on record that calls the agents again for which it failed, for
+    the same reason unless another one is given. Raises NothingToRetry, NotRecorded, and
+    ContractError (400) if its time is over."""
+    check_reason(reason)
     failed = list(operation.targets.filter(state__in=_REPEATED).values_list("agent", flat=True))
     found = Agent.objects.filter(name__in=failed).select_related("engine")
     known = list(found.order_by("name"))
@@ -170,7 +174,7 @@ def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operat
         concurrency=operation.concurrency,
         timeout_s=operation.timeout_s,
         retry_of=operation.pk,
-        **_origin(call, operation.reason, actor, request_id),
+        **_origin(call, reason or operation.reason, actor, request_id),
     )
     waves = Strategy.of(operation.strategy).waves(len(known))
     rows = [_target(retry, agent, wave) for agent, wave in zip(known, waves, strict=True)]

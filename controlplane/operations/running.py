@@ -46,7 +46,7 @@ from controlplane.operations.planning import actor_of, call_of, wishes_of
 from controlplane.operations.recording import common_engine, record_completed, record_part
 from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.operations.strategy import OnFailure, Strategy
-from controlplane.operations.undoing import undo
+from controlplane.operations.undoing import reason_of_undoing, undo
 from controlplane.rows import Changed, update_rows
 from engine.contract import ContractError
 
@@ -84,6 +84,9 @@ class Run:
         )
         self._actor = actor_of(operation)
         self._by = Authorship(self._actor, operation.reason, operation.request_id, operation.pk)
+        self._undoing = Authorship(
+            self._actor, reason_of_undoing(operation), operation.request_id, None
+        )
         self._strategy = Strategy.of(operation.strategy)
         self._rows = list(operation.targets.order_by("wave", "id"))
         names = [row.agent for row in self._rows]
@@ -310,7 +313,7 @@ class Run:
             begun = find_begun(self.operation.pk, row.agent)
             try:
                 row.undone = undo(
-                    begun, agent, self.operation, self._actor, timeout=self.operation.timeout_s
+                    begun, agent, self.operation, self._undoing, timeout=self.operation.timeout_s
                 )
             except ContractError as error:
                 logger.warning("%s on %s not taken back: %s", self.operation, agent, error.message)

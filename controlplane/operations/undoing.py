@@ -1,6 +1,7 @@
 """Taking back what an operation did to one agent."""
 
-from controlplane.audit.actors import Actor
+from controlplane.audit.authorship import Authorship
+from controlplane.audit.limits import MAX_REASON
 from controlplane.fleet.models import Agent
 from controlplane.modes.models import Mode, ModeChange, ModeSource
 from controlplane.modes.services import Switch, Wish
@@ -18,18 +19,20 @@ from controlplane.operations.services import Performed, carry_out
 from engine.contract import endpoint
 
 
-def undo(begun: Begun, agent: Agent, operation: Operation, actor: Actor, *, timeout: float) -> bool:
+def undo(
+    begun: Begun, agent: Agent, operation: Operation, by: Authorship, *, timeout: float
+) -> bool:
     """Bring the agent back to where it was before; whether it is there now. Raises
     ContractError if that cannot be tried, because somebody else changed it since."""
     if isinstance(begun, BegunRevision):
-        return _restore_parent(begun, agent, operation, actor, timeout)
+        return _restore_parent(begun, agent, operation, by, timeout)
     if isinstance(begun, BegunModeChange):
-        return _turn_back(begun.change, agent, operation, actor, timeout)
+        return _turn_back(begun.change, agent, operation, by, timeout)
     return False
 
 
 def _restore_parent(
-    begun: BegunRevision, agent: Agent, operation: Operation, actor: Actor, timeout: float
+    begun: BegunRevision, agent: Agent, operation: Operation, by: Authorship, timeout: float
 ) -> bool:
     revision = begun.revision
     if not revision.diff:
@@ -40,9 +43,9 @@ def _restore_parent(
         agent,
         revision.parent,
         expected=revision.number,
-        actor=actor,
-        reason=_reason(operation),
-        request_id=operation.request_id,
+        actor=by.actor,
+        reason=by.reason,
+        request_id=by.request_id,
         timeout=timeout,
         undo_of=operation.pk,
     )
@@ -50,7 +53,7 @@ def _restore_parent(
 
 
 def _turn_back(
-    change: ModeChange, agent: Agent, operation: Operation, actor: Actor, timeout: float
+    change: ModeChange, agent: Agent, operation: Operation, by: Authorship, timeout: float
 ) -> bool:
     before = change.from_value
     if before == change.to_value:
@@ -63,17 +66,19 @@ def _turn_back(
         # Only if nobody wished anything else since.
         ReplaceMode(Wish(switch, value, source=ModeSource.ROLLBACK), change.pk),
         [agent],
-        actor=actor,
-        reason=_reason(operation),
-        request_id=operation.request_id,
+        actor=by.actor,
+        reason=by.reason,
+        request_id=by.request_id,
         timeout=timeout,
         undo_of=operation.pk,
     )
     return _succeeded(performed)
 
 
-def _reason(operation: Operation) -> str:
-    return f"takes back operation {operation.pk}"
+def reason_of_undoing(operation: Operation, reason: str = "") -> str:
+    """What stands on the record of each agent; with the reason that somebody gave."""
+    told = f"takes back operation {operation.pk}"
+    return f"{told}: {reason}"[:MAX_REASON] if reason else told
 
 
 def _succeeded(performed: Performed) -> bool:

@@ -2,9 +2,7 @@
 
 import re
 import uuid
-from threading import BoundedSemaphore
 
-from django.conf import settings
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import mixins
 from rest_framework.decorators import action
@@ -21,14 +19,12 @@ from controlplane.operations.cancelling import cancel
 from controlplane.operations.filters import OperationFilter
 from controlplane.operations.models import Operation, State
 from controlplane.operations.planning import plan_operation, plan_retry
-from controlplane.operations.runner import shared_runner
 from controlplane.operations.serializers import NewOperationSerializer, OperationSerializer
+from controlplane.operations.waiting import start_and_wait
 from engine.contract import ContractError
 
 _MAX_WAIT_S = 60.0
 _KEY = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
-# A request that waits holds a thread that others need.
-_waiting = BoundedSemaphore(max(1, settings.KVPLANE_HTTP_THREADS // 2))
 _KEY_HEADER = "Idempotency-Key"
 _WAIT = OpenApiParameter(
     "wait",
@@ -136,15 +132,7 @@ class OperationViewSet(
 
 
 def _start(request: Request, operation: Operation, seconds: float) -> Response:
-    runner = shared_runner()
-    runner.start(operation)
-    if _waiting.acquire(blocking=False):
-        try:
-            operation = runner.wait_for(operation.pk, seconds)
-        finally:
-            _waiting.release()
-    else:
-        operation = runner.wait_for(operation.pk, 0)
+    operation = start_and_wait(operation, seconds)
     return Response(
         OperationSerializer(operation).data,
         status=200 if State(operation.state).is_final else 202,

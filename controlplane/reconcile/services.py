@@ -13,7 +13,9 @@ def watch_of(agent: Agent) -> Watch:
     return Watch.objects.get_or_create(agent=agent)[0]
 
 
-def set_policy(watch: Watch, policy: Policy | None, *, actor: Actor, request_id: str) -> Watch:
+def set_policy(
+    watch: Watch, policy: Policy | None, *, actor: Actor, request_id: str, reason: str = ""
+) -> Watch:
     """Choose what is done about drift of one agent; None: as the setting says."""
     wanted = "" if policy is None else policy.value
     with transaction.atomic():
@@ -27,6 +29,7 @@ def set_policy(watch: Watch, policy: Policy | None, *, actor: Actor, request_id:
             request_id=request_id,
             agent=watch.agent.name,
             engine=watch.agent.engine.name,
+            reason=reason,
             before={"policy": before},
             after={"policy": wanted},
             outcome="succeeded",
@@ -35,7 +38,7 @@ def set_policy(watch: Watch, policy: Policy | None, *, actor: Actor, request_id:
     return watch
 
 
-def try_again(watch: Watch, *, actor: Actor, request_id: str) -> Watch:
+def try_again(watch: Watch, *, actor: Actor, request_id: str, reason: str = "") -> Watch:
     """Let the loop repair the agent from its next round on, whether it waits or has
     given up."""
     with transaction.atomic():
@@ -48,6 +51,7 @@ def try_again(watch: Watch, *, actor: Actor, request_id: str) -> Watch:
             request_id=request_id,
             agent=watch.agent.name,
             engine=watch.agent.engine.name,
+            reason=reason,
             request={"drift": watch.drift, "repairs": watch.attempts},
             outcome="succeeded",
         )
