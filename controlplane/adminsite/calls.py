@@ -49,8 +49,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Shown:
-    """What came back. `media_type` is that of `text`."""
+    """What came back, under a heading. `media_type` is that of `text`."""
 
+    heading: str
     status: int
     text: str
     media_type: str
@@ -116,7 +117,7 @@ def _send(request: HttpRequest, agent: Agent, form: CallForm) -> Shown:
     except ContractError as error:
         return _refused(error, None)
     try:
-        return _shown(performed.answer(), performed.operation)
+        return _shown(agent, performed.answer(), performed.operation)
     except ContractError as error:
         return _refused(error, performed.operation)
 
@@ -133,10 +134,10 @@ def _read(request: HttpRequest, agent: Agent, form: CallForm) -> Shown:
     followed = trail.current()
     if followed is not None:
         followed.told.append(answer.document)
-    return _shown(answer, None)
+    return _shown(agent, answer, None)
 
 
-def _shown(answer: AgentAnswer, operation: Operation | None) -> Shown:
+def _shown(agent: Agent, answer: AgentAnswer, operation: Operation | None) -> Shown:
     text = (
         json.dumps(answer.document, indent=2, ensure_ascii=False)
         if answer.media_type.startswith("application/json")
@@ -144,12 +145,14 @@ def _shown(answer: AgentAnswer, operation: Operation | None) -> Shown:
     )
     if len(text) > _MOST_SHOWN:
         text = f"{text[:_MOST_SHOWN]}\n… {len(text) - _MOST_SHOWN} more characters"
-    return Shown(answer.status, text, answer.media_type, operation, answer.duration_ms)
+    heading = f"{agent} answered {answer.status}"
+    return Shown(heading, answer.status, text, answer.media_type, operation, answer.duration_ms)
 
 
 def _refused(error: ContractError, operation: Operation | None) -> Shown:
     text = json.dumps(error.body(), indent=2, ensure_ascii=False)
-    return Shown(error.status, text, "application/json", operation)
+    heading = f"{error.status} {error.error}"
+    return Shown(heading, error.status, text, "application/json", operation)
 
 
 def _call(request: HttpRequest, agent: Agent, endpoint: Endpoint, form: CallForm) -> Call:
