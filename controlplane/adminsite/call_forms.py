@@ -111,7 +111,8 @@ def form_class(endpoint: Endpoint) -> type[CallForm]:
         fields[BODY] = _body_field(endpoint)
         order.append(BODY)
     if endpoint.action is not None:
-        fields[REASON] = reason_field(required=False)
+        may_read = endpoint.reads_with or endpoint.reads_without
+        fields[REASON] = reason_field(required=not may_read)
     if endpoint.action == CONF_UPDATE:
         fields[EXPECTED] = forms.IntegerField(
             required=False,

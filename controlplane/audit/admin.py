@@ -171,8 +171,12 @@ class AuditEntryAdmin(LongListAdmin, PageAdmin):
 
     @admin.display(description="done to")
     def done_to(self, entry: AuditEntry) -> SafeString | str:
-        """The agent, or what else."""
-        return show.agent(entry.agent) if entry.agent else entry.target or show.NOTHING
+        """The agent, the operation, or what else."""
+        if entry.agent:
+            return show.agent(entry.agent)
+        if entry.operation_id is not None:
+            return show.operation(entry.operation_id)
+        return entry.target or show.NOTHING
 
     @admin.display(description="outcome")
     def outcome_mark(self, entry: AuditEntry) -> SafeString:

@@ -136,6 +136,7 @@ class ConfigSchemaAdmin(ReadOnlyModelAdmin):
     """What agents say about their configuration keys."""
 
     list_display = ("agent_link", "key_count", "read_at")
+    list_display_links = ("key_count",)
     search_fields = ("agent",)
     search_help_text = "Part of an agent's name."
     ordering = ("agent",)

@@ -94,7 +94,6 @@ class AgentAdmin(ConfirmingAdmin):
         "modes_shown",
         "condition",
         "url",
-        "dialect",
         "last_seen_at",
     )
     list_filter = (

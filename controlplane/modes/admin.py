@@ -17,6 +17,7 @@ class DesiredModeAdmin(ReadOnlyModelAdmin):
     """What the modes of each agent should be now."""
 
     list_display = ("agent_link", "mode", "backend", "on", "since", "expires_at", "change_link")
+    list_display_links = ("mode",)
     list_filter = (exact("agent"), "mode", "value")
     search_fields = ("agent", "backend")
     search_help_text = "Part of the name of an agent or a backend."

@@ -192,6 +192,7 @@ class OperationTargetAdmin(LongListAdmin):
         "why",
         "duration_ms",
     )
+    list_display_links = ("state_mark",)
     list_filter = (exact("operation"), exact("agent"), BeforeFilter)
     searched = ("agent",)
     search_help_text = "The whole name of an agent."

@@ -26,6 +26,7 @@ class WatchAdmin(ReadOnlyModelAdmin, ConfirmingAdmin):
         "attempts",
         "last_error",
     )
+    list_display_links = ("condition",)
     list_filter = (
         "policy",
         ("drift_since", admin.EmptyFieldListFilter),

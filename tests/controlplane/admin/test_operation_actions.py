@@ -69,7 +69,7 @@ def test_roll_back__finished_operation__each_agent_is_as_before(page_as, frozen)
 
 
 def test_roll_back__again__says_that_it_was_taken_back(page_as, frozen):
-    operation, made = frozen
+    operation, _ = frozen
     client = page_as(UserRole.OPERATOR)
     do(client, "roll_back", operation["id"])
     count = Operation.objects.count()

@@ -65,6 +65,11 @@ def test_links__of_list_and_page__lead_somewhere(page_as, populate, model):
     links = {link for link in seen if "logout" not in link and "/delete/" not in link}
 
     assert len(links) > 5
+    assert url(model, "change", record.pk).removeprefix("/admin/") in {
+        link.split("?")[0] for link in links
+    }
+    # A link in a link is none.
+    assert '/"></a>' not in client.get(url(model, "changelist")).content.decode()
     for link in sorted(links):
         answer = client.get(f"/admin/{link}", follow=True)
         assert answer.status_code == 200, link
