@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from urllib.parse import urlencode
 
 from django import forms
@@ -67,7 +67,7 @@ class CallForm(forms.Form):
         """The body to send; None for an endpoint that takes none."""
         return self.cleaned_data[BODY].encode() if BODY in self.fields else None
 
-    def reason(self) -> str:
+    def why(self) -> str:
         """Why; "" for a call that only reads."""
         return str(self.cleaned_data.get(REASON, ""))
 
@@ -124,7 +124,7 @@ def form_class(endpoint: Endpoint) -> type[CallForm]:
         base = ModeCallForm
     order += [REASON, EXPECTED, *_ENDING]
     members = {**fields, "endpoint": endpoint, "field_order": order}
-    return type(base)(f"{endpoint.operation_id}_form", (base,), members)
+    return cast(type[CallForm], type(f"{endpoint.operation_id}_form", (base,), members))
 
 
 def _field(parameter: Parameter) -> forms.Field:

@@ -109,7 +109,7 @@ def _send(request: HttpRequest, agent: Agent, form: CallForm) -> Shown:
             query=form.query(),
             body=form.body(),
             actor=user_actor(request),
-            reason=form.reason(),
+            reason=form.why(),
             request_id=request_id_of(request),
             timeout=settings.KVPLANE_AGENT_TIMEOUT,
             wishes=form.wishes(),

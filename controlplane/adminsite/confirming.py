@@ -2,9 +2,9 @@
 them and asks why."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import messages
@@ -21,9 +21,6 @@ from controlplane.adminsite.pages import PageAdmin, Tool
 from controlplane.operations.selecting import MAX_TARGETS
 from controlplane.rest.admin import has_role
 from engine.contract import ContractError
-
-if TYPE_CHECKING:
-    from django.contrib.admin.options import _ActionCallable
 
 SHOWN = 50
 """Records that a page names."""
@@ -70,14 +67,12 @@ class ConfirmingAdmin(PageAdmin):
         """Whether the user may do any of it."""
         return has_role(request, self.act_role)
 
-    def get_actions(
-        self, request: HttpRequest
-    ) -> dict[str, tuple["_ActionCallable[Any, Any]", str, str]]:
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """The actions of the list."""
-        actions = super().get_actions(request)
+        actions: dict[str, Any] = super().get_actions(request)
         if self.may_act(request):
             for confirmation in self.confirmations:
-                act: Callable[..., HttpResponse] = partial(_ask_for_selected, confirmation)
+                act = partial(_ask_for_selected, confirmation)
                 actions[confirmation.name] = (act, confirmation.name, confirmation.label)
         return actions
 

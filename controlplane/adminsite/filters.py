@@ -49,7 +49,7 @@ class TypedFilter(ListFilter):
         """Always: anything may be typed."""
         return True
 
-    def expected_parameters(self) -> list[str]:
+    def expected_parameters(self) -> list[str | None]:
         """The one."""
         return [self.parameter_name]
 

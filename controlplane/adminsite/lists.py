@@ -9,6 +9,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import FieldDoesNotExist
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet, UUIDField
+from django.db.models.expressions import Combinable
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
@@ -41,14 +42,14 @@ class CappedPaginator(_Paginator):
 
     @cached_property
     def _counted(self) -> int:
-        found: QuerySet[Any] = self.object_list
-        return found[: MOST + 1].count()
+        rows: Any = self.object_list
+        return int(rows[: MOST + 1].count())
 
 
 class NewestFirst(ChangeList):
     """In the order of the primary key and no other, which no index is missing for."""
 
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str]:
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
         """Whatever the URL asks for."""
         return ["-pk"]
 
@@ -109,7 +110,7 @@ class LongListAdmin(ReadOnlyModelAdmin):
             return Q(**{column: term})
         related = self.model._meta.get_field(relation)
         other: Any = related.related_model
-        key = related.remote_field.attname  # type: ignore[union-attr]  # a reverse relation
+        key = related.remote_field.attname
         return Q(pk__in=other._default_manager.filter(**{name: term}).values(key))
 
 

@@ -19,7 +19,7 @@ from controlplane.operations.cancelling import cancel
 from controlplane.operations.effects import is_undoable
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.planning import plan_retry
-from controlplane.operations.taking_back import (
+from controlplane.operations.rolling_back_operations import (
     record_take_back,
     take_back,
     targets_to_take_back,

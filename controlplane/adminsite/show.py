@@ -119,7 +119,8 @@ def list_of(model: str, text: object, **filters: object) -> SafeString:
 
 def list_url(model: str, **filters: object) -> str:
     """Where the list of `app_model`, narrowed, is."""
-    return f"{reverse(f'admin:{model}_changelist')}?{urlencode(filters)}"
+    given = {name: str(value) for name, value in filters.items()}
+    return f"{reverse(f'admin:{model}_changelist')}?{urlencode(given)}"
 
 
 def _nothing() -> SafeString:

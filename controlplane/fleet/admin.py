@@ -39,7 +39,8 @@ class EngineAdmin(RoleModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """With the number of agents."""
-        return super().get_queryset(request).annotate(agent_count=Count("agents"))
+        engines: QuerySet[Any] = super().get_queryset(request).annotate(agent_count=Count("agents"))
+        return engines
 
     @admin.display(description="labels")
     def labels_shown(self, engine: Engine) -> SafeString:

@@ -1,4 +1,5 @@
-"""Taking back a finished operation on the agents on which it was done."""
+"""Rolling a finished operation back, because somebody wants it: on the agents on which it
+was done it is taken back."""
 
 import logging
 from collections.abc import Sequence
