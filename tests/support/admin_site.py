@@ -46,14 +46,15 @@ class Site:
         """What the agent itself says."""
         return self.api(f"/agents/{agent}/agent/status")
 
-    def session(self) -> httpx.Client:
+    @contextmanager
+    def session(self) -> Iterator[httpx.Client]:
         """Somebody who is logged in, without a browser."""
-        client = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
-        client.get("/admin/login/")
-        sent = {"username": USER, "password": PASSWORD, "next": "/admin/"}
-        answer = client.post("/admin/login/", data={**sent, **token_of(client)})
-        assert answer.status_code == 302, answer.text
-        return client
+        with httpx.Client(base_url=self.url, trust_env=False, timeout=60) as client:
+            client.get("/admin/login/")
+            sent = {"username": USER, "password": PASSWORD, "next": "/admin/"}
+            answer = client.post("/admin/login/", data={**sent, **token_of(client)})
+            assert answer.status_code == 302, answer.text
+            yield client
 
 
 def token_of(client: httpx.Client) -> dict[str, str]:
