@@ -235,8 +235,7 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
-# Of the admin: moments that can be compared with those of logs.
-DATETIME_FORMAT = "Y-m-d H:i:s"
+FORMAT_MODULE_PATH = ["controlplane.formats"]
 
 STATIC_URL = "/static/"
 # Straight from the installed packages: there is no collectstatic step to forget.

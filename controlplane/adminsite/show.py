@@ -15,7 +15,17 @@ from controlplane.modes.models import DesiredMode, Mode
 
 NOTHING = "-"
 _TONES = {
-    "good": ("usable", "succeeded", "applied", "active", "online", "observed", "on time", "ok"),
+    "good": (
+        "usable",
+        "answered",
+        "succeeded",
+        "applied",
+        "active",
+        "online",
+        "observed",
+        "on time",
+        "ok",
+    ),
     "bad": ("failed", "offline", "denied", "broken", "gave up"),
     "wary": (
         "partially_failed",

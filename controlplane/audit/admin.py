@@ -175,7 +175,8 @@ class AuditEntryAdmin(LongListAdmin, PageAdmin):
         if entry.agent:
             return show.agent(entry.agent)
         if entry.operation_id is not None:
-            return show.operation(entry.operation_id)
+            url = show.change_url("operations_operation", entry.operation_id)
+            return show.link(url, f"operation …{str(entry.operation_id)[-8:]}")
         return entry.target or show.NOTHING
 
     @admin.display(description="outcome")

@@ -86,7 +86,7 @@ class ConfigRevisionAdmin(LongListAdmin, ConfirmingAdmin):
         """The first keys that differ from the parent."""
         keys = sorted(revision.diff)
         if revision.parent is None:
-            return f"all {len(keys)}"
+            return f"all {len(revision.values)}"
         more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
         return ", ".join(keys[:3]) + more or show.NOTHING
 

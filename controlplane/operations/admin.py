@@ -37,8 +37,6 @@ class OperationAdmin(LongListAdmin, ConfirmingAdmin):
         "on_agents",
         "actor_name",
         "reason",
-        "finished_at",
-        "id",
     )
     list_filter = (
         "state",
@@ -46,7 +44,7 @@ class OperationAdmin(LongListAdmin, ConfirmingAdmin):
         exact("action", suggestions=CHANGES),
         exact("actor_name", title="actor"),
         exact("request_id", title="request"),
-        exact("undo_of", title="takes back"),
+        exact("undo_of", title="operation taken back"),
         BeforeFilter,
     )
     date_hierarchy = "created_at"
