@@ -24,6 +24,7 @@ from engine.contract import ContractError
 
 SHOWN = 50
 """Records that a page names."""
+_GONE = "Something that was selected is gone meanwhile. Nothing was done yet: look again."
 
 
 class Confirmation(ABC):
@@ -108,6 +109,9 @@ class ConfirmingAdmin(PageAdmin):
         if request.method != "POST":
             return self.ask(request, confirmation, records)
         form = confirmation.form(records, request.POST)
+        if len(records) < len(set(keys)):
+            self.message_user(request, _GONE, messages.WARNING)
+            return self.ask(request, confirmation, records, form)
         if not records or len(records) > confirmation.at_most or not form.is_valid():
             return self.ask(request, confirmation, records, form)
         try:

@@ -50,7 +50,6 @@ class AuditEntryAdmin(LongListAdmin, PageAdmin):
         "number",
         "created_at",
         "action",
-        "stage",
         "actor_name",
         "done_to",
         "outcome_mark",
@@ -181,8 +180,8 @@ class AuditEntryAdmin(LongListAdmin, PageAdmin):
 
     @admin.display(description="outcome")
     def outcome_mark(self, entry: AuditEntry) -> SafeString:
-        """What came of it."""
-        return show.state(entry.outcome)
+        """What came of it; of a change that was only asked for, just that."""
+        return show.state(entry.outcome or entry.stage)
 
     @admin.display(description="belongs to")
     def belongs_to(self, entry: AuditEntry) -> SafeString:

@@ -16,6 +16,7 @@ from controlplane.adminsite import show
 from controlplane.adminsite.agents import ON_AGENTS, attach_modes
 from controlplane.adminsite.calls import call_page, calls_page
 from controlplane.adminsite.confirming import ConfirmingAdmin
+from controlplane.adminsite.filters import exact
 from controlplane.adminsite.overview import overview
 from controlplane.adminsite.pages import Tool
 from controlplane.adminsite.watches import condition_of
@@ -50,7 +51,7 @@ class EngineAdmin(RoleModelAdmin):
     @admin.display(description="agents", ordering="agent_count")
     def agents_link(self, engine: Any) -> SafeString:
         """Its agents."""
-        return show.list_of("fleet_agent", engine.agent_count, engine__id__exact=engine.pk)
+        return show.list_of("fleet_agent", engine.agent_count, engine=engine.name)
 
     @admin.display(description="audit entries")
     def entries_link(self, engine: Engine) -> SafeString:
@@ -90,7 +91,6 @@ class AgentAdmin(ConfirmingAdmin):
         "name",
         "engine",
         "role",
-        "worker_id",
         "health_mark",
         "modes_shown",
         "condition",
@@ -102,7 +102,7 @@ class AgentAdmin(ConfirmingAdmin):
         "role",
         "dialect",
         ("left_at", admin.EmptyFieldListFilter),
-        ("engine", admin.RelatedOnlyFieldListFilter),
+        exact("engine", narrow=lambda agents, name: agents.filter(engine__name=name)),
     )
     list_select_related = ("engine", "watch")
     search_fields = ("name", "url", "engine__name", "instance_id")

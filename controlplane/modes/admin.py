@@ -53,11 +53,9 @@ class ModeChangeAdmin(LongListAdmin):
     list_display = (
         "created_at",
         "agent_link",
-        "mode",
-        "backend",
+        "switch",
         "turned",
         "state_mark",
-        "source",
         "actor_name",
         "reason",
         "expires_at",
@@ -84,6 +82,11 @@ class ModeChangeAdmin(LongListAdmin):
     def agent_link(self, change: ModeChange) -> SafeString:
         """Its agent."""
         return show.agent(change.agent)
+
+    @admin.display(description="mode")
+    def switch(self, change: ModeChange) -> str:
+        """The mode, and the backend of a bypass."""
+        return f"{change.get_mode_display()} {change.backend}".strip()
 
     @admin.display(description="turned")
     def turned(self, change: ModeChange) -> str:

@@ -267,6 +267,21 @@ def test_confirm__nobody__leads_back_to_the_list_and_says_so(page_as, fleet, sen
 
 
 @pytest.mark.django_db
+def test_confirm__one_of_two_was_removed_meanwhile__is_asked_again(page_as, fleet, agents):
+    made = [fleet(f"worker-{number}")[0] for number in range(2)]
+    asked = keys(*made)
+    made[1].delete()
+    sent = {"keys": asked, "reason": "maintenance"}
+
+    answer = page_as(UserRole.OPERATOR).post(page("freeze"), sent)
+
+    text = answer.content.decode()
+    assert "is gone meanwhile" in text
+    assert "Freeze: 1 agent" in text
+    assert agents.requests == []
+
+
+@pytest.mark.django_db
 def test_confirm__unknown_action__is_not_there(page_as):
     assert page_as(UserRole.OPERATOR).get(page("explode")).status_code == 404
 

@@ -210,6 +210,23 @@ def test_operations__of_an_agent__by_filter_and_by_search(page_as, populate):
     assert shown(client, OPERATIONS, q="no such thing") == []
 
 
+def test_agents__of_an_engine__also_of_one_that_has_none(page_as, populate):
+    populate(2)
+    client = page_as(UserRole.VIEWER)
+
+    found = shown(client, "/admin/fleet/agent/", engine="engine-1")
+
+    assert [agent.name for agent in found] == ["worker-1"]
+    assert shown(client, "/admin/fleet/agent/", engine="engine-9") == []
+
+
+def test_moments__on_pages__are_written_as_in_logs(page_as, populate):
+    populate(1)
+    moment = AuditEntry.objects.order_by("-id").first().created_at
+
+    assert f"{moment:%Y-%m-%d %H:%M:%S}<" in page_as(UserRole.VIEWER).get(AUDIT).content.decode()
+
+
 def test_filter__other_filters_and_search__are_kept(page_as, populate):
     populate(1)
     text = (
