@@ -1,33 +1,30 @@
-"""What can be done with agents from the admin: modes, through `operations`, and asking."""
+"""What can be done with agents from the admin: modes, through `operations`; and asking."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib.admin import site
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 
 from controlplane.accounts.actors import user_actor
 from controlplane.adminsite.confirming import SHOWN, Confirmation
-from controlplane.adminsite.forms import EndingForm, ReasonForm
+from controlplane.adminsite.forms import EndingForm
 from controlplane.adminsite.outcomes import WAIT_SECONDS, tell
+from controlplane.adminsite.probing import Probe
+from controlplane.adminsite.switched import attach_modes
 from controlplane.fleet.models import Agent
 from controlplane.middleware import request_id_of
-from controlplane.modes.models import DesiredMode, Mode
 from controlplane.operations.effects import Wishes
 from controlplane.operations.following import follow_call
 from controlplane.operations.planning import Plan, plan_operation
-from controlplane.operations.probing import probe_on_record
 from controlplane.operations.selecting import Selector
 from controlplane.operations.services import perform
 from controlplane.operations.waiting import start_and_wait
 from engine import contract
-from engine.contract import ContractError, Role
+from engine.contract import Role
 
 BACKENDS = ("LocalCPUBackend", "LocalDiskBackend", "RemoteBackend")
-_MOST_PROBED = 200
 
 
 class BackendField(forms.CharField):
@@ -114,54 +111,6 @@ class BypassBackend(SwitchMode):
         return {"backend_name": form.cleaned_data["backend"]}
 
 
-class Probe(Confirmation):
-    """Agents are asked how they are, now."""
-
-    name = "probe"
-    label = "Probe"
-    at_most = _MOST_PROBED
-    form_class = ReasonForm
-
-    def explain(self, records: Sequence[Agent]) -> str:
-        """What will happen."""
-        return "Each is asked now how it is, and what it says is kept. Nothing is changed."
-
-    def context(self, request: HttpRequest, records: Sequence[Agent]) -> dict[str, object]:
-        """Who is asked."""
-        shown = list(records[:SHOWN])
-        attach_modes(shown)
-        return {"agents": shown}
-
-    def carry_out(
-        self, request: HttpRequest, records: Sequence[Agent], form: ReasonForm
-    ) -> HttpResponse:
-        """Ask, and show what they say."""
-        said = probe_on_record(
-            records,
-            actor=user_actor(request),
-            reason=form.cleaned_data["reason"],
-            request_id=request_id_of(request),
-            timeout=settings.KVPLANE_AGENT_TIMEOUT,
-        )
-        rows = [
-            {"agent": agent, "error": told.message, "status": {}}
-            if isinstance(told, ContractError)
-            else {"agent": agent, "error": "", "status": told}
-            for agent, told in zip(records, said, strict=True)
-        ]
-        silent = sum(1 for row in rows if row["error"])
-        context = {
-            **site.each_context(request),
-            "opts": Agent._meta,
-            "title": "What the agents say",
-            "rows": rows,
-            "answered": len(rows) - silent,
-            "silent": silent,
-            "request_id": request_id_of(request),
-        }
-        return TemplateResponse(request, "admin/kvplane/probed.html", context)
-
-
 SWITCHES: tuple[SwitchMode, ...] = (
     SwitchMode(
         "freeze",
@@ -197,17 +146,6 @@ SWITCHES: tuple[SwitchMode, ...] = (
     ),
 )
 ON_AGENTS: tuple[Confirmation, ...] = (*SWITCHES, Probe())
-
-
-def attach_modes(agents: Sequence[Any]) -> None:
-    """Give each agent `modes`: what of it is switched otherwise than at the start, as it
-    should be; in one query."""
-    by_name: dict[str, list[DesiredMode]] = {agent.name: [] for agent in agents}
-    for desired in DesiredMode.objects.filter(agent__in=by_name).order_by("mode", "backend"):
-        if desired.value != (desired.mode == Mode.HOT_CACHE):
-            by_name[desired.agent].append(desired)
-    for agent in agents:
-        agent.modes = by_name[agent.name]
 
 
 def _perform(request: HttpRequest, agent: Agent, plan: Plan) -> HttpResponse:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import groupby
 from typing import Any
 
@@ -74,10 +75,10 @@ def call_page(request: HttpRequest, agent: Agent, operation_id: str) -> HttpResp
     made = FORMS[operation_id]
     sent = _sent(request, made.endpoint)
     form = made() if sent is None else made(sent)
-    shown = None
+    shown, status = None, HTTPStatus.OK.value
     if sent is not None:
         shown = _send(request, agent, form) if form.is_valid() else None
-    status = 400 if sent is not None and shown is None else 200 if shown is None else shown.status
+        status = HTTPStatus.BAD_REQUEST.value if shown is None else shown.status
     context = {
         **_context(request, agent, f"{made.endpoint.summary}: {agent}"),
         "call": _call(request, agent, made.endpoint, form),
@@ -97,7 +98,7 @@ def _sent(request: HttpRequest, endpoint: Endpoint) -> Any:
 def _send(request: HttpRequest, agent: Agent, form: CallForm) -> Shown:
     """Make the call as the API does. Raises PermissionDenied."""
     endpoint, values = form.endpoint, form.values()
-    if not has_role(request, _role_for(form.changes())):
+    if not has_role(request, UserRole.OPERATOR if form.changes() else UserRole.VIEWER):
         raise PermissionDenied
     follow_call(agent, endpoint, values)
     try:
@@ -156,19 +157,13 @@ def _refused(error: ContractError, operation: Operation | None) -> Shown:
 
 
 def _call(request: HttpRequest, agent: Agent, endpoint: Endpoint, form: CallForm) -> Call:
-    needs_change = endpoint.action is not None and not (
-        endpoint.reads_without or endpoint.reads_with
-    )
+    may_read = endpoint.action is None or endpoint.reads_without or endpoint.reads_with
     return Call(
         endpoint,
         form,
-        has_role(request, _role_for(needs_change)),
+        has_role(request, UserRole.VIEWER if may_read else UserRole.OPERATOR),
         reverse("admin:fleet_agent_call", args=[agent.pk, endpoint.operation_id]),
     )
-
-
-def _role_for(changes: bool) -> UserRole:  # noqa: FBT001 - a fact about the call
-    return UserRole.OPERATOR if changes else UserRole.VIEWER
 
 
 def _grouped(calls: list[Call]) -> Iterator[tuple[str, list[Call]]]:

@@ -160,22 +160,6 @@ class PeriodFilter(SimpleListFilter):
         return searching.since(queryset, timezone.now() - long)
 
 
-def chosen(name: str, values: Iterable[str], title: str = "") -> type[SimpleListFilter]:
-    """A filter for rows whose column is one of a few known values."""
-    choices = [(value, value) for value in values]
-
-    def queryset(self: Any, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
-        return rows.filter(**{name: self.value()}) if self.value() else rows
-
-    members = {
-        "title": title or name.replace("_", " "),
-        "parameter_name": name,
-        "lookups": lambda self, request, model_admin: choices,
-        "queryset": queryset,
-    }
-    return type(f"{name.title().replace('_', '')}Filter", (SimpleListFilter,), members)
-
-
 def _moment(text: str) -> datetime:
     moment = parse_datetime(text)
     if moment is None:

@@ -12,22 +12,18 @@ from controlplane.accounts.actors import user_actor
 from controlplane.adminsite.confirming import SHOWN, Confirmation
 from controlplane.adminsite.forms import ReasonForm
 from controlplane.adminsite.outcomes import WAIT_SECONDS, tell
-from controlplane.audit.authorship import Authorship
+from controlplane.audit.actors import Actor
 from controlplane.background import run_and_wait
 from controlplane.middleware import request_id_of
 from controlplane.operations.cancelling import cancel
 from controlplane.operations.effects import is_undoable
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.planning import plan_retry
-from controlplane.operations.rolling_back_operations import (
-    record_take_back,
-    take_back,
-    targets_to_take_back,
-)
-from controlplane.operations.undoing import reason_of_undoing
+from controlplane.operations.taking_back import TakenBack, take_back, targets_to_take_back
 from controlplane.operations.waiting import start_and_wait
 from engine.contract import ContractError, endpoint
 
+_TOLD = 10
 _FAILED = (State.FAILED, State.PARTIALLY_FAILED, State.UNKNOWN)
 
 
@@ -138,22 +134,20 @@ class RollBackOperation(Confirmation):
     ) -> HttpResponse:
         """Take it back in another thread, and tell what came of it so far."""
         (operation,) = records
-        reason = form.cleaned_data["reason"]
-        actor, request_id = user_actor(request), request_id_of(request)
-        rows = record_take_back(operation, actor=actor, reason=reason, request_id=request_id)
-        by = Authorship(actor, reason_of_undoing(operation, reason), request_id, None)
-        left: dict[str, str] = {}
-        work = partial(_take_back, operation, rows, by, left)
-        done = run_and_wait("take-back", work, WAIT_SECONDS)
-        if not done:
-            messages.info(request, "It is being taken back; this page says how far that has come.")
-        elif left:
-            told = "; ".join(f"{agent}: {why}" for agent, why in list(left.items())[:10])
-            messages.warning(
-                request, f"Not taken back on {len(left)} of {len(rows)} agents: {told}"
-            )
+        expected = len(targets_to_take_back(operation))
+        told: list[TakenBack] = []
+        work = partial(
+            _take_back,
+            told,
+            operation,
+            user_actor(request),
+            form.cleaned_data["reason"],
+            request_id_of(request),
+        )
+        if run_and_wait("take-back", work, WAIT_SECONDS):
+            _tell_taken_back(request, told, expected)
         else:
-            messages.success(request, f"Taken back on {_agents(len(rows))}.")
+            messages.info(request, "It is being taken back; this page says how far that has come.")
         return HttpResponseRedirect(_after(records))
 
 
@@ -165,9 +159,30 @@ ON_OPERATIONS: tuple[Confirmation, ...] = (
 
 
 def _take_back(
-    operation: Operation, rows: Sequence[OperationTarget], by: Authorship, left: dict[str, str]
+    told: list[TakenBack], operation: Operation, actor: Actor, reason: str, request_id: str
 ) -> None:
-    left.update(take_back(operation, rows, by=by))
+    told += take_back(
+        operation,
+        actor=actor,
+        reason=reason,
+        request_id=request_id,
+        timeout=operation.timeout_s,
+    )
+
+
+def _tell_taken_back(request: HttpRequest, told: Sequence[TakenBack], expected: int) -> None:
+    left = [one for one in told if one.error is not None]
+    if len(told) < expected:
+        messages.error(request, "It was not taken back everywhere; the server's log says why.")
+    elif left:
+        why = "; ".join(f"{one.agent}: {_message(one)}" for one in left[:_TOLD])
+        messages.warning(request, f"Not taken back on {len(left)} of {expected} agents: {why}")
+    else:
+        messages.success(request, f"Taken back on {_agents(expected)}.")
+
+
+def _message(taken: TakenBack) -> str:
+    return "" if taken.error is None else taken.error.message
 
 
 def _named_agents(rows: Sequence[OperationTarget]) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from controlplane.adminsite import show
-from controlplane.adminsite.agents import attach_modes
+from controlplane.adminsite.switched import attach_modes
 from controlplane.audit.models import AuditEntry
 from controlplane.configuration.services import find_active
 from controlplane.fleet.models import Agent

@@ -39,7 +39,6 @@ OWN_ACTIONS = {
     "enrolment_token.revoke": "An enrolment token was revoked.",
     "mode.adopt": "Modes changed past the control plane were accepted.",
     "operation.cancel": "An operation was called off.",
-    "operation.roll_back": "Somebody had what an operation did taken back.",
     "request.fail": "A call that would have changed something was not carried out.",
     "request.make": "A call that could have changed something changed nothing.",
     "request.read": "Something was read that the policy wants on record.",

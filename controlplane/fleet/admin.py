@@ -13,12 +13,13 @@ from django.utils.safestring import SafeString
 from controlplane.accounts.actors import user_actor
 from controlplane.accounts.models import UserRole
 from controlplane.adminsite import show
-from controlplane.adminsite.agents import ON_AGENTS, attach_modes
+from controlplane.adminsite.agents import ON_AGENTS
 from controlplane.adminsite.calls import call_page, calls_page
 from controlplane.adminsite.confirming import ConfirmingAdmin
 from controlplane.adminsite.filters import exact
 from controlplane.adminsite.overview import overview
 from controlplane.adminsite.pages import Tool
+from controlplane.adminsite.switched import attach_modes
 from controlplane.adminsite.watches import condition_of
 from controlplane.fleet import services
 from controlplane.fleet.forms import AgentForm, EngineForm

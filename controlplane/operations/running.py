@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -46,7 +47,7 @@ from controlplane.operations.planning import actor_of, call_of, wishes_of
 from controlplane.operations.recording import common_engine, record_completed, record_part
 from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.operations.strategy import OnFailure, Strategy
-from controlplane.operations.undoing import reason_of_undoing, undo
+from controlplane.operations.undoing import undo, undoing_of
 from controlplane.rows import Changed, update_rows
 from engine.contract import ContractError
 
@@ -84,9 +85,6 @@ class Run:
         )
         self._actor = actor_of(operation)
         self._by = Authorship(self._actor, operation.reason, operation.request_id, operation.pk)
-        self._undoing = Authorship(
-            self._actor, reason_of_undoing(operation), operation.request_id, None
-        )
         self._strategy = Strategy.of(operation.strategy)
         self._rows = list(operation.targets.order_by("wave", "id"))
         names = [row.agent for row in self._rows]
@@ -301,6 +299,7 @@ class Run:
 
     def _take_back(self) -> None:
         """Undo it on the agents that did it, in reverse order."""
+        by = replace(self._by, reason=undoing_of(self.operation))
         for row in reversed(self._rows):
             if row.state not in (State.SUCCEEDED, State.PARTIALLY_FAILED) or row.undone:
                 continue
@@ -312,9 +311,7 @@ class Run:
                 self._renew(LEASE + timedelta(seconds=4 * self.operation.timeout_s))
             begun = find_begun(self.operation.pk, row.agent)
             try:
-                row.undone = undo(
-                    begun, agent, self.operation, self._undoing, timeout=self.operation.timeout_s
-                )
+                row.undone = undo(begun, agent, by, timeout=self.operation.timeout_s)
             except ContractError as error:
                 logger.warning("%s on %s not taken back: %s", self.operation, agent, error.message)
                 continue

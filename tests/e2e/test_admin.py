@@ -27,7 +27,7 @@ def logged_in(site: Site) -> Iterator[Browser]:
 @pytest.fixture
 def browser(logged_in: Browser) -> Iterator[Browser]:
     yield logged_in
-    assert (logged_in.wrong, logged_in.outside) == ([], set())
+    logged_in.check()
 
 
 def open_agent(browser: Browser, name: str) -> None:

@@ -5,13 +5,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.e2e.test_pages import CHROMIUM_FLAGS, chromium
+from tests.support.chromium import Troubles, browser
 from tests.support.controlplane import PASSWORD, prepare, register, serve_command
 from tests.support.processes import clean_environment, free_ports, running
 
@@ -106,49 +106,32 @@ def running_site(directory: Path) -> Iterator[Site]:
 
 @dataclass
 class Browser:
-    """A logged-in browser; what went wrong in it, and where it went besides the site."""
+    """A logged-in browser, and what goes wrong in it."""
 
     page: Page
     site: Site
-    wrong: list[str] = field(default_factory=list)
-    outside: set[str] = field(default_factory=set)
+    troubles: Troubles
 
     def shoot(self, name: str) -> None:
         """Keep a picture, if somebody wants to look."""
         if shots := os.environ.get("KVPLANE_SCREENSHOTS"):
             self.page.screenshot(path=f"{shots}/{name}.png", full_page=True)
 
-    def watch(self) -> None:
-        """Note errors and requests from now on."""
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on(
-            "console",
-            lambda message: self.wrong.append(message.text) if message.type == "error" else None,
-        )
-        self.page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith((self.site.url, "data:", "blob:"))
-                else self.outside.add(request.url)
-            ),
-        )
+    def check(self) -> None:
+        """Nothing went wrong so far, and nothing left the site."""
+        assert (self.troubles.errors, self.troubles.outside) == ([], [])
 
 
 @contextmanager
 def browsing(site: Site) -> Iterator[Browser]:
-    """Chromium at the admin's index, logged in through its form. At the end nothing may
-    have gone wrong, and nothing may have left the site."""
-    with sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
+    """Chromium at the admin's index, logged in through its form."""
+    with browser() as chrome:
         page = chrome.new_page(viewport={"width": 1440, "height": 900})
-        browser = Browser(page, site)
-        browser.watch()
+        troubles = Troubles(site.url)
+        troubles.watch(page)
         page.goto(f"{site.url}/admin/")
         page.fill("input[name=username]", USER)
         page.fill("input[name=password]", PASSWORD)
         page.click("input[type=submit]")
         page.wait_for_url(f"{site.url}/admin/")
-        yield browser
-        chrome.close()
-    assert (browser.wrong, browser.outside) == ([], set())
+        yield Browser(page, site, troubles)

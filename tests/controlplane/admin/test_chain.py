@@ -13,6 +13,7 @@ from controlplane.audit.models import AuditEntry
 from controlplane.audit.verifying import verify_on_record
 
 from ..conftest import ACTOR
+from ..operations.test_fleet_operations import wait_until
 
 LIST = "/admin/audit/auditentry/"
 VERIFY = f"{LIST}verify/"
@@ -143,8 +144,7 @@ def test_verify__that_takes_long__does_not_keep_the_page_and_is_shown(
     assert verifier.start(actor=ACTOR, request_id="again", wait_seconds=0) is False
     go_on.set()
     assert done.wait(10)
-    while verifier.progress().is_running:
-        assert done.wait(0.01)
+    wait_until(lambda: not verifier.progress().is_running)
     assert "Being verified" not in badge(client)
 
 
