@@ -1,7 +1,7 @@
 # Everything that a person or CI does with this checkout. Each target sets up
 # what it needs in a virtual environment of its own.
 .DEFAULT_GOAL := help
-.PHONY: help run run-controlplane install install-test lint format schema test test-fast bench demo-vllm lock clean
+.PHONY: help run run-controlplane install install-test lint format schema clients test test-fast bench demo-vllm lock clean
 
 VENV ?= .venv
 CONTROLPLANE_VENV ?= .venv-controlplane
@@ -41,10 +41,15 @@ schema: install-test ## write both OpenAPI documents anew
 	$(PY) manage.py spectacular --validate --fail-on-warn --file docs/openapi/controlplane.yaml
 	$(PY) -m engine.agent.openapi > docs/openapi/agent.json
 
+clients: install-test ## generate the clients in Python and TypeScript into clients/
+	@requirements/node.sh $(VENV)
+	@requirements/clients.sh $(VENV) clients python typescript
+
 test: lint ## lint, then every test
 	@requirements/install.sh $(VENV) demo
 	@requirements/browser.sh
 	@requirements/redis.sh
+	@requirements/node.sh $(VENV)
 	$(VENV)/bin/pytest
 
 test-fast: install-test ## every test that takes seconds at most, without lint
@@ -62,5 +67,5 @@ demo-vllm: install-test ## a real model in vLLM: one document, several questions
 lock: install-test ## resolve requirements/*.txt to exact versions anew
 	@requirements/lock.sh $(abspath $(VENV))
 
-clean: ## remove the virtual environments and caches; the data in var/ stays
-	rm -rf $(VENV) $(CONTROLPLANE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove the virtual environments, clients and caches; the data in var/ stays
+	rm -rf $(VENV) $(CONTROLPLANE_VENV) clients examples/typescript/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

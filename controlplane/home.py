@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from django.views.generic import RedirectView
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -11,6 +11,8 @@ from rest_framework.views import APIView
 
 from controlplane.accounts.permissions import ViewersReadOperatorsChange
 from controlplane.resources import ROUTES
+from controlplane.rest.components import LINKS
+from engine.contract.components import referred
 
 to_index = RedirectView.as_view(pattern_name="index")
 
@@ -24,8 +26,14 @@ class IndexView(ViewersReadOperatorsChange, APIView):
     name: ClassVar[str] = "KVPlane"
 
     @extend_schema(
-        operation_id="index",
-        responses={200: {"type": "object", "additionalProperties": {"type": "string"}}},
+        operation_id="get_index",
+        responses={
+            200: OpenApiResponse(
+                referred(LINKS),
+                "Where everything is.",
+                [OpenApiExample("Links", value={"agents": "http://127.0.0.1:8000/api/v1/agents"})],
+            )
+        },
     )
     def get(self, request: Request) -> Response:
         """URLs of the control plane's own resources, by name."""

@@ -10,7 +10,7 @@ from django_filters import rest_framework as filters
 from controlplane.audit import searching
 from controlplane.audit.actors import ActorKind
 from controlplane.audit.models import AuditEntry, Stage
-from controlplane.rest.filters import MomentFilter
+from controlplane.rest.filters import MomentFilter, WholeNumberFilter
 
 
 class AuditFilter(filters.FilterSet):
@@ -27,7 +27,7 @@ class AuditFilter(filters.FilterSet):
     request_id = filters.CharFilter()
     stage = filters.ChoiceFilter(choices=Stage.choices)
     outcome = filters.CharFilter()
-    status = filters.NumberFilter(min_value=100, max_value=599, decimal_places=0)
+    status = WholeNumberFilter(min_value=100, max_value=599)
     since = MomentFilter(method="begin")
     until = MomentFilter(method="end")
     text = filters.CharFilter(

@@ -2,14 +2,27 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from controlplane.accounts.serializers import in_the_future
+from controlplane.fleet import examples
 from controlplane.fleet.models import ROLE_CHOICES, Agent, Dialect, Engine, EnrolmentToken
 from controlplane.fleet.services import MAX_WORKER_ID, IssuedEnrolmentToken
 from controlplane.fleet.validation import validate_labels, validate_name
+from controlplane.rest.components import LABELS
+from controlplane.rest.examples import sent, shown
+from engine.contract import schemas
+from engine.contract.components import referred
+
+_SAID: dict[str, Any] = {
+    "anyOf": [referred(schemas.AGENT_STATUS), {"type": "object", "additionalProperties": True}],
+    "description": "Its `/agent/status`; what else is known of an LMCache process; empty if it "
+    "was never heard.",
+}
 
 
+@extend_schema_field(referred(LABELS))
 class LabelsField(serializers.DictField):
     """A flat object of short strings."""
 
@@ -19,6 +32,7 @@ class LabelsField(serializers.DictField):
         super().__init__(validators=[validate_labels], **kwargs)
 
 
+@shown(examples.ENGINE)
 class EngineSerializer(serializers.ModelSerializer[Engine]):
     """An engine and the names of its agents."""
 
@@ -33,6 +47,7 @@ class EngineSerializer(serializers.ModelSerializer[Engine]):
         read_only_fields = fields
 
 
+@sent("An engine", examples.NEW_ENGINE)
 class EngineWriteSerializer(serializers.Serializer[Engine]):
     """What is needed to make an engine or to replace what is known of it."""
 
@@ -40,6 +55,7 @@ class EngineWriteSerializer(serializers.Serializer[Engine]):
     labels = LabelsField(required=False)
 
 
+@shown(examples.AGENT)
 class AgentSerializer(serializers.ModelSerializer[Agent]):
     """An agent; whether it has a token, not which."""
 
@@ -73,16 +89,23 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         return bool(agent.encrypted_token)
 
 
+@extend_schema_field(_SAID)
+class _SaidField(serializers.JSONField):
+    pass
+
+
+@shown(examples.AGENT_DETAIL)
 class AgentDetailSerializer(AgentSerializer):
     """An agent with what it last said about itself."""
 
-    last_status = serializers.DictField(read_only=True)
+    last_status = _SaidField(read_only=True)
 
     class Meta(AgentSerializer.Meta):
         fields = [*AgentSerializer.Meta.fields, "last_status"]
         read_only_fields = fields
 
 
+@sent("A worker", examples.AGENT_CHANGES)
 class AgentChangesSerializer(serializers.Serializer[Agent]):
     """What is needed to register an agent, but for its name."""
 
@@ -108,12 +131,14 @@ class AgentChangesSerializer(serializers.Serializer[Agent]):
     instance_id = serializers.CharField(max_length=255, required=False, allow_blank=True)
 
 
+@sent("A worker", examples.NEW_AGENT)
 class AgentWriteSerializer(AgentChangesSerializer):
     """What is needed to register an agent."""
 
     name = serializers.CharField(max_length=128, validators=[validate_name])
 
 
+@sent("A worker", examples.ENROLMENT)
 class EnrolSerializer(serializers.Serializer[Agent]):
     """What an agent says about itself when it registers itself."""
 
@@ -132,6 +157,7 @@ class EnrolSerializer(serializers.Serializer[Agent]):
     boot_id = serializers.CharField(max_length=64, allow_blank=True, default="")
 
 
+@sent("A worker", examples.DEPARTURE)
 class DepartureSerializer(serializers.Serializer[Agent]):
     """What an agent says when its process ends."""
 
@@ -142,6 +168,7 @@ class DepartureSerializer(serializers.Serializer[Agent]):
     boot_id = serializers.CharField(max_length=64, help_text="Of the start that ends.")
 
 
+@shown(examples.ENROLMENT_TOKEN)
 class EnrolmentTokenSerializer(serializers.ModelSerializer[EnrolmentToken]):
     """An enrolment token without the token."""
 
@@ -151,6 +178,7 @@ class EnrolmentTokenSerializer(serializers.ModelSerializer[EnrolmentToken]):
         read_only_fields = fields
 
 
+@sent("A token that does not expire", examples.NEW_ENROLMENT_TOKEN)
 class NewEnrolmentTokenSerializer(serializers.Serializer[EnrolmentToken]):
     """What is needed to make an enrolment token."""
 
@@ -160,6 +188,7 @@ class NewEnrolmentTokenSerializer(serializers.Serializer[EnrolmentToken]):
     )
 
 
+@shown(examples.ISSUED_ENROLMENT_TOKEN)
 class IssuedEnrolmentTokenSerializer(serializers.Serializer[IssuedEnrolmentToken]):
     """An enrolment token just made, with the token: shown this once."""
 

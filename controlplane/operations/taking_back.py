@@ -1,92 +1,84 @@
-"""Taking a finished operation back, because somebody wants it."""
+"""Taking back what an operation over several agents did, or may have done, to each."""
 
 import logging
-import uuid
-from dataclasses import dataclass
+import time
+
+from django.db import DatabaseError
 
 from controlplane.audit.actors import Actor
 from controlplane.audit.authorship import Authorship
 from controlplane.fleet.models import Agent
-from controlplane.fleet.services import AgentNotFound
-from controlplane.operations.calls import check_reason
-from controlplane.operations.effects import find_begun, is_undoable
+from controlplane.operations import recovery
+from controlplane.operations.effects import find_begun
+from controlplane.operations.lease import LEASE
 from controlplane.operations.models import Operation, OperationTarget, State
-from controlplane.operations.undoing import undo, undoing_of
-from engine.contract import ContractError, endpoint
+from controlplane.operations.undoing import Undoing, undoing_of
+from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
-_DONE = (State.SUCCEEDED, State.PARTIALLY_FAILED)
+_LOOK_S = 0.1
+_MAY_HAVE_DONE_IT = (State.SUCCEEDED, State.PARTIALLY_FAILED, State.UNKNOWN)
 
 
-class NotToBeTakenBack(ContractError):
-    """An operation that did nothing which could be taken back."""
-
-    def __init__(self, operation: Operation, why: str) -> None:
-        super().__init__(
-            409,
-            "Not to be taken back",
-            f"Operation {operation.pk} {why}.",
-            {"operation": str(operation.pk)},
-        )
+def is_to_be_taken_back(row: OperationTarget) -> bool:
+    """Whether the agent did it, or may have, and nobody has tried to take it back yet."""
+    return row.state in _MAY_HAVE_DONE_IT and not row.undone and not row.undo_error
 
 
-@dataclass(frozen=True)
-class TakenBack:
-    """What came of it on one agent; `error` is None if it is where it was before."""
-
-    agent: str
-    error: ContractError | None
-
-
-def targets_to_take_back(operation: Operation) -> list[OperationTarget]:
-    """The parts that would be taken back, in the order in which it is done: the last one
-    first. Raises NotToBeTakenBack."""
-    if not State(operation.state).is_final:
-        raise NotToBeTakenBack(operation, f"is {operation.state}; cancel it, or wait for its end")
-    if not is_undoable(endpoint(operation.endpoint)):
-        raise NotToBeTakenBack(operation, f"is a {operation.action}, which leaves nothing to undo")
-    if operation.undo_of is not None:
-        raise NotToBeTakenBack(operation, "took something back itself; make a new call instead")
-    rows = operation.targets.filter(state__in=_DONE, undone=False).order_by("-wave", "-id")
-    if not rows:
-        raise NotToBeTakenBack(operation, "succeeded on no agent on which it still stands")
-    return list(rows)
-
-
-def take_back(
-    operation: Operation, *, actor: Actor, reason: str, request_id: str, timeout: float
-) -> list[TakenBack]:
-    """Bring each agent back to where it was before the operation, one after the other, by
-    an operation of its own. `timeout` is in seconds for each call. What somebody changed
-    since stays. Raises NotToBeTakenBack, NotRecorded, and ContractError (400) for a
-    reason that is too long."""
-    check_reason(reason)
-    rows = targets_to_take_back(operation)
-    by = Authorship(actor, reason or undoing_of(operation), request_id, operation.pk)
-    return [_take_back(operation.pk, row, by, timeout) for row in rows]
-
-
-def _take_back(
-    operation_id: uuid.UUID, row: OperationTarget, by: Authorship, timeout: float
-) -> TakenBack:
+def take_back(row: OperationTarget, operation: Operation, by: Actor) -> None:
+    """Bring the agent back to where it was before the operation, and write in the row
+    whether it is there, or why not. Raises django.db.DatabaseError."""
     try:
-        agent = Agent.objects.select_related("engine").filter(name=row.agent).first()
-        if agent is None:
-            raise AgentNotFound(row.agent)
-        if not undo(find_begun(operation_id, row.agent), agent, by, timeout=timeout):
-            raise _not_there(row.agent)
+        row.undone = _undo(row, recovery.find_called(operation, row.agent), operation, by)
     except ContractError as error:
-        logger.warning("operation %s on %s not taken back: %s", operation_id, row, error.message)
-        return TakenBack(row.agent, error)
-    row.undone = True
-    row.save(update_fields=["undone"])
-    return TakenBack(row.agent, None)
+        logger.warning("%s on %s not taken back: %s", operation, row.agent, error.message)
+        row.undo_error = error.message[:500]
+    row.save(update_fields=["undone", "undo_error"])
+    # Asking the agent may have told more of it.
+    row.refresh_from_db()
 
 
-def _not_there(agent: str) -> ContractError:
-    return ContractError(
-        502,
-        "Not taken back",
-        f"Agent '{agent}' did not take it, or is not known to have; its operations tell more.",
-        {"agent": agent},
-    )
+def note_breakdown(row: OperationTarget, error: BaseException) -> None:
+    """Write that taking it back on this agent broke down. Raises `error` if it was the
+    database that failed, so that another process tries it again."""
+    if isinstance(error, DatabaseError):
+        raise error
+    logger.error("taking back on agent %s broke down", row.agent, exc_info=error)
+    row.undo_error = f"The control plane failed at agent '{row.agent}'; its log has the details."
+    row.save(update_fields=["undo_error"])
+
+
+def _undo(row: OperationTarget, agent: Agent, operation: Operation, by: Actor) -> bool:
+    """Whether it was taken back; there may be nothing to take back after all."""
+    timeout = operation.timeout_s
+    if row.state == State.UNKNOWN and _find_out(row, by, timeout) is State.FAILED:
+        return False
+    if _was_undone(row, operation, by, timeout):
+        return True
+    why = Authorship(by, undoing_of(operation), operation.request_id, operation.pk)
+    Undoing(agent, why, timeout).undo(find_begun(operation.pk, row.agent))
+    return True
+
+
+def _find_out(row: OperationTarget, by: Actor, timeout: float) -> State:
+    try:
+        return recovery.resolve(row, by, timeout=timeout)
+    except ContractError:
+        return State.UNKNOWN
+
+
+def _was_undone(row: OperationTarget, operation: Operation, by: Actor, timeout: float) -> bool:
+    """Whether a process that had the operation before, and is gone, did it."""
+    undos = Operation.objects.filter(undo_of=operation.pk, targets__agent=row.agent)
+    last = undos.order_by("-id").first()
+    if last is None:
+        return False
+    deadline = time.monotonic() + LEASE.total_seconds() + timeout
+    while not State(last.state).is_final and time.monotonic() < deadline:
+        if recovery.take_over(last):
+            recovery.finish(last, by, timeout=timeout)
+        else:
+            # The control loop is at it.
+            time.sleep(_LOOK_S)
+            last.refresh_from_db()
+    return State(last.state) is State.SUCCEEDED

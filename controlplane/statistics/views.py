@@ -1,10 +1,11 @@
 """Chunk statistics over HTTP."""
 
 from collections.abc import Iterable
+from http import HTTPStatus
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import GenericAPIView
 from rest_framework.negotiation import BaseContentNegotiation
@@ -19,6 +20,7 @@ from controlplane.accounts.actors import request_actor
 from controlplane.accounts.permissions import ViewersReadOperatorsChange
 from controlplane.fleet.services import find_agent
 from controlplane.middleware import request_id_of
+from controlplane.rest.answers import problem, usual
 from controlplane.statistics import services
 from controlplane.statistics.filters import ChunkStatisticsFilter
 from controlplane.statistics.models import ChunkStatisticsSnapshot
@@ -29,7 +31,14 @@ from controlplane.statistics.serializers import (
     SeriesQuerySerializer,
 )
 
-_ERROR = {"$ref": "#/components/schemas/Error"}
+_NOTHING_COUNTED = problem(
+    HTTPStatus.CONFLICT,
+    "No chunk statistics",
+    "Agent 'smollm2-worker-0' has no chunk statistics: it has no lookup client. Name a scheduler, "
+    "and set its 'enable_chunk_statistics' before its lookup client is made.",
+    "It counts no chunks, or restarted meanwhile.",
+    agent="smollm2-worker-0",
+)
 
 
 class ChunkStatisticsViewSet(
@@ -49,11 +58,11 @@ class SeriesView(ViewersReadOperatorsChange, APIView):
     """What was counted, bucket by bucket."""
 
     @extend_schema(
-        operation_id="chunk_statistics_series",
+        operation_id="get_chunk_statistics_series",
         parameters=[SeriesQuerySerializer],
         responses={
             200: BucketSerializer(many=True),
-            404: OpenApiResponse(_ERROR, "No agent or engine of that name was ever known."),
+            **usual(404),
         },
     )
     def get(self, request: Request) -> Response:
@@ -100,7 +109,7 @@ class ExportView(ViewersReadOperatorsChange, GenericAPIView[ChunkStatisticsSnaps
     content_negotiation_class = _WhateverIsAccepted
 
     @extend_schema(
-        operation_id="chunk_statistics_export", filters=True, responses={(200, "text/csv"): str}
+        operation_id="export_chunk_statistics", filters=True, responses={(200, "text/csv"): str}
     )
     def get(self, request: Request) -> StreamingHttpResponse:
         """All snapshots that match as CSV, with a line of names."""
@@ -116,15 +125,12 @@ class SampleView(ViewersReadOperatorsChange, APIView):
     """Snapshots on demand."""
 
     @extend_schema(
-        operation_id="chunk_statistics_sample",
+        operation_id="sample_chunk_statistics",
         request=SampleSerializer,
         responses={
             201: ChunkStatisticsSerializer,
-            404: OpenApiResponse(_ERROR, "No agent of that name is registered."),
-            409: OpenApiResponse(_ERROR, "It counts no chunks, or restarted meanwhile."),
-            502: OpenApiResponse(_ERROR, "It cannot be reached, or its answer is not usable."),
-            503: OpenApiResponse(_ERROR, "Too many calls to it are under way."),
-            504: OpenApiResponse(_ERROR, "It did not answer in time."),
+            **usual(404, 502, 504),
+            **_NOTHING_COUNTED,
         },
     )
     def post(self, request: Request) -> Response:
