@@ -83,6 +83,8 @@ def test_verify__log_that_was_tampered_with__the_badge_says_what_is_wrong(page_a
     entry = record()
     record()
     with connection.cursor() as cursor:
+        cursor.execute("SELECT sql FROM sqlite_master WHERE name = 'audit_refuse_update'")
+        (guard,) = cursor.fetchone()
         cursor.execute("DROP TRIGGER audit_refuse_update")
         cursor.execute(
             "UPDATE audit_auditentry SET document = replace(document, 'watch.retry', 'watch.other')"
@@ -93,10 +95,8 @@ def test_verify__log_that_was_tampered_with__the_badge_says_what_is_wrong(page_a
         answer = page_as(UserRole.ADMIN).post(VERIFY, follow=True)
         shown = badge(page_as(UserRole.VIEWER))
     finally:
-        from controlplane.audit import guards
-
         with connection.cursor() as cursor:
-            cursor.execute(guards._SQLITE["audit_refuse_update"])
+            cursor.execute(guard)
 
     assert f"Entry {entry.pk} was changed" in answer.content.decode()
     assert "kvp-bad" in shown
