@@ -1,7 +1,7 @@
 # Everything that a person or CI does with this checkout. Each target sets up
 # what it needs in a virtual environment of its own.
 .DEFAULT_GOAL := help
-.PHONY: help run run-controlplane install install-test lint format schema clients test test-fast bench demo-vllm lock clean
+.PHONY: help run run-controlplane install install-test lint format schema docs clients test test-fast bench demo-vllm lock clean
 
 VENV ?= .venv
 CONTROLPLANE_VENV ?= .venv-controlplane
@@ -23,7 +23,7 @@ run-controlplane: ## start the control plane alone; installs neither torch nor v
 	@requirements/install.sh $(CONTROLPLANE_VENV) controlplane
 	@exec $(CONTROLPLANE_VENV)/bin/python manage.py up --without-agents
 
-lint: install-test ## ruff, mypy, import-linter, migrations, OpenAPI documents
+lint: install-test ## ruff, mypy, import-linter, migrations, generated documents
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -31,6 +31,7 @@ lint: install-test ## ruff, mypy, import-linter, migrations, OpenAPI documents
 	$(PY) manage.py makemigrations --check --dry-run
 	$(PY) manage.py spectacular --validate --fail-on-warn | diff -u docs/openapi/controlplane.yaml - || { echo "docs/openapi/controlplane.yaml is out of date: make schema"; exit 1; }
 	$(PY) -m engine.agent.openapi | diff -u docs/openapi/agent.json - || { echo "docs/openapi/agent.json is out of date: make schema"; exit 1; }
+	$(PY) manage.py document_commands | diff -u docs/commands.md - || { echo "docs/commands.md is out of date: make docs"; exit 1; }
 
 format: install-test ## rewrite the code as ruff likes it
 	$(VENV)/bin/ruff check --fix .
@@ -45,15 +46,20 @@ clients: install-test ## generate the clients in Python and TypeScript into clie
 	@requirements/node.sh $(VENV)
 	@requirements/clients.sh $(VENV) clients python typescript
 
+docs: install-test ## write docs/commands.md anew
+	$(PY) manage.py document_commands > docs/commands.md
+
 test: lint ## lint, then every test
 	@requirements/install.sh $(VENV) demo
 	@requirements/browser.sh
 	@requirements/redis.sh
 	@requirements/node.sh $(VENV)
+	@requirements/jq.sh
 	$(VENV)/bin/pytest
 
 test-fast: install-test ## every test that takes seconds at most, without lint
 	@requirements/redis.sh
+	@requirements/jq.sh
 	$(VENV)/bin/pytest -m "not slow"
 
 bench: install-test ## what is measured against peers and limits, as ratios

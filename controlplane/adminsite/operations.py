@@ -19,11 +19,7 @@ from controlplane.operations.cancelling import cancel
 from controlplane.operations.effects import is_undoable
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.planning import plan_retry
-from controlplane.operations.rolling_back_operations import (
-    TakenBack,
-    take_back,
-    targets_to_take_back,
-)
+from controlplane.operations.recalling import TakenBack, take_back, targets_to_take_back
 from controlplane.operations.waiting import start_and_wait
 from engine.contract import ContractError, endpoint
 

@@ -46,6 +46,7 @@ from controlplane.operations.recording import common_engine, record_completed, r
 from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.operations.strategy import OnFailure, Strategy
 from controlplane.operations.taking_back import is_to_be_taken_back, note_breakdown, take_back
+from controlplane.operations.undoing import undoing_of
 from controlplane.rows import Changed, update_rows
 from engine.contract import ContractError
 
@@ -364,7 +365,9 @@ class Run:
 
     def _take_back_one(self, row: OperationTarget) -> None:
         try:
-            take_back(row, self.operation, self._actor)
+            operation = self.operation
+            by = Authorship(self._actor, undoing_of(operation), operation.request_id, operation.pk)
+            take_back(row, operation, by, timeout=operation.timeout_s)
         finally:
             connections.close_all()
 

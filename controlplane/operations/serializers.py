@@ -9,8 +9,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Manager
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.reverse import reverse
 
 from controlplane.accounts.serializers import in_the_future
 from controlplane.audit.limits import MAX_REASON
@@ -145,7 +147,7 @@ class _OperationList(serializers.ListSerializer[Any]):
 
 @shown(examples.OPERATION_SUMMARY)
 class OperationSummarySerializer(serializers.ModelSerializer[Operation]):
-    """A requested change and how far it has come. Needs the request in the context."""
+    """A requested change and how far it has come."""
 
     body = JSONObjectField(read_only=True, help_text="The JSON body of the call, if it has one.")
     selector = _SelectorField(read_only=True, help_text="Who was to be called; {} for one agent.")
@@ -154,10 +156,8 @@ class OperationSummarySerializer(serializers.ModelSerializer[Operation]):
     target_counts = serializers.SerializerMethodField(
         help_text="How many targets are in each state; states that none is in are left out."
     )
-    targets_url = serializers.HyperlinkedIdentityField(
-        view_name="operation-target-list",
-        lookup_url_kwarg="operation",
-        help_text="Where all targets are listed, in pages.",
+    targets_url = serializers.SerializerMethodField(
+        help_text="Where all targets are listed, in pages."
     )
 
     counts: Mapping[UUID, Counts] = MappingProxyType({})
@@ -198,6 +198,12 @@ class OperationSummarySerializer(serializers.ModelSerializer[Operation]):
             "targets_url",
         ]
         read_only_fields = fields
+
+    @extend_schema_field(OpenApiTypes.URI)
+    def get_targets_url(self, operation: Operation) -> str:
+        """With the host that was asked, if anybody asked over HTTP."""
+        request = self.context.get("request")
+        return reverse("operation-target-list", args=[str(operation.pk)], request=request)
 
     @extend_schema_field(serializers.DictField(child=serializers.IntegerField()))
     def get_target_counts(self, operation: Operation) -> Counts:

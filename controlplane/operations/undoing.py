@@ -1,6 +1,7 @@
 """Bringing one agent back to where it was before an operation."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controlplane.audit.authorship import Authorship
@@ -21,16 +22,16 @@ from controlplane.operations.effects import (
 )
 from controlplane.operations.errors import NotTakenBack
 from controlplane.operations.models import Operation
-from controlplane.operations.rolling_back import roll_back
+from controlplane.operations.rolling_back import foresee_rollback, roll_back
 from controlplane.operations.services import Performed, carry_out
 from controlplane.operations.withdrawing import WithdrawMode, WithdrawRevision
-from engine.contract import endpoint
+from engine.contract import Endpoint, endpoint
 
 
 @dataclass(frozen=True)
 class Undoing:
-    """The agent that is brought back, and by whom, why and from which operation.
-    `timeout` is in seconds, for each call."""
+    """The agent that is brought back, and by whom; `by` names the operation that is
+    taken back there. `timeout` is in seconds, for each call."""
 
     agent: Agent
     by: Authorship
@@ -120,3 +121,28 @@ class Undoing:
 def undoing_of(operation: Operation) -> str:
     """Why an agent is brought back, unless somebody says otherwise."""
     return f"takes back operation {operation.pk}"
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    """A call that would be made; `document` is its body without secrets."""
+
+    endpoint: Endpoint
+    query: str = ""
+    document: Mapping[str, object] | None = None
+
+
+def foresee_undo(begun: Begun, agent: str) -> PlannedCall | None:
+    """What Undoing.undo() would send, by what is on record: nobody is asked. None:
+    nothing, for there is no way back or the agent is there already."""
+    if isinstance(begun, BegunModeChange):
+        wish = modes.wish_before(begun.change)
+        if begun.change.state == ModeChangeState.APPLIED and modes.is_desired(agent, wish):
+            return None
+        operation_id, query = call_for(wish.switch, value=wish.value)
+        return PlannedCall(endpoint(operation_id), query)
+    if isinstance(begun, BegunRevision) and begun.revision.diff and begun.revision.parent:
+        changes = foresee_rollback(agent, begun.revision.parent).changes
+        values = {key: sides["to"] for key, sides in changes.items()}
+        return PlannedCall(endpoint("update_conf"), "atomic=true", values) if values else None
+    return None

@@ -34,7 +34,12 @@ VERBS = (
 FREE = {
     # Whatever agents have for keys, values, answers and configurations.
     *("ConfValues", "ConfUpdated.updated", "InvalidRequest.fields", "NewOperationRequest.body"),
-    *("NewOperationRequest.parameters", "Operation.body", "AgentDetail.last_status"),
+    *(
+        "NewOperationRequest.parameters",
+        "Operation.body",
+        "OperationSummary.body",
+        "AgentDetail.last_status",
+    ),
     *("AuditEntry.request", "AuditEntry.before", "AuditEntry.after"),
     *("ConfigRevision.requested", "ConfigRevisionDetail.requested"),
     "ConfigRevisionDetail.values",
