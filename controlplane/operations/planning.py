@@ -166,9 +166,10 @@ def agents_to_repeat(operation: Operation) -> list[Agent]:
 def plan_retry(
     operation: Operation, *, actor: Actor, request_id: str, reason: str = ""
 ) -> Operation:
-    """Put an operation on record that calls the agents again for which it failed, for
-    the same reason unless another one is given. Raises NothingToRetry, NotForPeople,
-    NotRecorded, and ContractError (400) if its time is over or the reason too long."""
+    """Put an operation on record that calls the agents again for which it failed, for the
+    same reason unless another one is given. Raises NothingToRetry, NotForPeople,
+    NotRecorded, and ContractError (400) for a reason that is too long or if its time is
+    over."""
     check_reason(reason)
     known = agents_to_repeat(operation)
     call = call_of(operation)

@@ -17,7 +17,7 @@ from controlplane.fleet.services import create_enrolment_token
 from controlplane.operations.services import perform
 from controlplane.reconcile.models import Controller, Watch
 from controlplane.statistics.models import Trigger
-from controlplane.statistics.services import record_sample
+from controlplane.statistics.services import Asked, record_sample
 from engine.contract import endpoint
 
 from ..conftest import ACTOR
@@ -62,7 +62,8 @@ def _one_of_everything(number: int, make_agent, make_user, make_token) -> Agent:
         timeout=5,
     )
     Watch.objects.create(agent=agent)
-    record_sample(agent, COUNTED, {}, "boot", Trigger.MANUAL, timezone.now())
+    asked = Asked(timezone.now(), timezone.now())
+    record_sample(agent, COUNTED, {}, "boot", Trigger.MANUAL, asked)
     now = timezone.now()
     Controller.objects.create(name=f"host:{number}:x", started_at=now, seen_at=now, alive_until=now)
     with transaction.atomic():
