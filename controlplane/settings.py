@@ -125,6 +125,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "channels",
+    "django_htmx",
     # controlplane.forwarding has neither models nor commands, so Django need not know it.
     "controlplane.audit",
     "controlplane.accounts",
@@ -136,6 +137,7 @@ INSTALLED_APPS = [
     "controlplane.reconcile",
     "controlplane.inference",
     "controlplane.live",
+    "controlplane.dashboard",
     "controlplane.launcher",
 ]
 
