@@ -35,6 +35,8 @@ class AgentRow:
     """The revision that it should have."""
     observed: int | None
     """The revision that it was found to have."""
+    differs: bool
+    """Whether it was found to have other values than it should."""
     badges: Sequence[Badge]
     hits: Rate | None
     memory: Usage | None
@@ -116,6 +118,7 @@ def _row(
         program=program,
         desired=None if revision is None else revision.number,
         observed=_observed_revision(watch, status),
+        differs=watch is not None and "configuration" in watch.drift,
         badges=[*_drift_badges(watch), *mode_badges(agent, modes)],
         hits=hit_rate(status),
         memory=memory_use(status),

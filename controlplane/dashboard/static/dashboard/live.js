@@ -140,12 +140,6 @@ function seen() {
   for (const part of document.querySelectorAll("[data-stale]")) refreshSoon(part);
 }
 
-// A link that opens a panel moves the reader there.
-document.addEventListener("htmx:afterSwap", (event) => {
-  const panel = event.detail.target;
-  if (panel && panel.id === "entry-panel") panel.focus({ preventScroll: false });
-});
-
 if (cursor !== undefined) {
   connect();
   setInterval(tick, 1000);
