@@ -24,9 +24,7 @@ STATUS = {
     "freeze": False,
     "hot_cache": True,
     "bypassed_backends": [],
-    "storage": {
-        "LocalCPUBackend": {"capacity_bytes": 1 << 30, "used_bytes": 1 << 29, "chunks": 7}
-    },
+    "storage": {"LocalCPUBackend": {"capacity_bytes": 1 << 30, "used_bytes": 1 << 29, "chunks": 7}},
     "counters": {"lookup_served_hit_chunks": 750, "lookup_served_chunks": 1000},
 }
 

@@ -70,9 +70,7 @@ def test_fleet__modes_with_an_end__badges_say_when_and_why(viewer, make_agent, s
     assert 'title="by tests: deploy 42"' in page
 
 
-def test_fleet__agent_says_otherwise_since__what_it_says_is_shown(
-    viewer, make_agent, seen
-) -> None:
+def test_fleet__agent_says_otherwise_since__what_it_says_is_shown(viewer, make_agent, seen) -> None:
     agent = make_agent()
     turn("worker-0", Switch(Mode.FREEZE), value=True)
     seen(agent)
