@@ -113,10 +113,11 @@ def pretty(document: object) -> str:
 @register.filter
 def sides(diff: Mapping[str, Mapping[str, object]]) -> list[tuple[str, str, str]]:
     """Key, before, after; "—" where there was nothing."""
-    return [
-        (key, *(value(change[side]) if side in change else "—" for side in ("from", "to")))
-        for key, change in diff.items()
-    ]
+    return [(key, _side(change, "from"), _side(change, "to")) for key, change in diff.items()]
+
+
+def _side(change: Mapping[str, object], name: str) -> str:
+    return value(change[name]) if name in change else "—"
 
 
 @register.filter

@@ -1,7 +1,6 @@
 """Operations: all of them, and one."""
 
 from http import HTTPStatus
-from typing import cast
 from uuid import UUID
 
 from django.contrib import messages
@@ -165,7 +164,7 @@ def _find(operation_id: UUID) -> Operation:
     found = Operation.objects.filter(pk=operation_id).first()
     if found is None:
         raise Http404(f"There is no operation {operation_id}.")
-    return cast(Operation, found)
+    return found
 
 
 def _to(operation: Operation) -> HttpResponse:
