@@ -83,6 +83,15 @@ def read_fleet() -> list[EngineRows]:
     return list(engines.values())
 
 
+def agent_row(agent: Agent, modes: list[DesiredMode], revision: ConfigRevision | None) -> AgentRow:
+    """One agent as the table shows it. Its engine must be loaded."""
+    engine = EngineRows(agent.engine.name, agent.engine.labels)
+    known = None
+    if revision is not None:
+        known = _Revision(revision.number, str(revision.values.get("model_name") or ""))
+    return _row(agent, engine, modes, known)
+
+
 def _desired_modes() -> dict[str, list[DesiredMode]]:
     found: dict[str, list[DesiredMode]] = defaultdict(list)
     for row in DesiredMode.objects.select_related("change"):

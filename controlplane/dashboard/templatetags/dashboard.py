@@ -26,6 +26,7 @@ _TONES = {
     "online": "ok",
     "offline": "bad",
     "left": "neutral",
+    "active": "ok",
 }
 
 
@@ -118,6 +119,12 @@ def sides(diff: Mapping[str, Mapping[str, object]]) -> list[tuple[str, str, str]
 
 def _side(change: Mapping[str, object], name: str) -> str:
     return value(change[name]) if name in change else "—"
+
+
+@register.filter
+def keys(document: Mapping[str, object]) -> str:
+    """The keys of an object, separated by commas."""
+    return ", ".join(document)
 
 
 @register.filter

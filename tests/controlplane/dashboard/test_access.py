@@ -9,7 +9,7 @@ from controlplane.operations.models import Operation
 
 pytestmark = pytest.mark.django_db
 
-PAGES = ["/dashboard/", "/dashboard/operations/", "/dashboard/audit/"]
+PAGES = ["/dashboard/", "/dashboard/operations/", "/dashboard/revisions/", "/dashboard/audit/"]
 HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/dashboard/?q=a"}
 
 

@@ -162,7 +162,7 @@ def test_freeze__scheduler_among_the_selected__only_workers_are_called(
         ({"minutes": "0"}, "greater than or equal to 1"),
         ({"minutes": "soon"}, "Enter a whole number"),
         ({"minutes": "9999999"}, "less than or equal to 525600"),
-        ({"key": "mine"}, "begin again from the fleet"),
+        ({"key": "mine"}, "begin again from the page before"),
     ],
 )
 def test_freeze__form_is_wrong__says_why_changes_nothing_and_keeps_the_rest(

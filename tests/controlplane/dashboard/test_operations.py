@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from controlplane.audit.models import AuditEntry
 from controlplane.fleet.models import Agent
+from controlplane.forwarding.transport import NotSent
 from controlplane.modes.models import DesiredMode
 from controlplane.operations.models import Operation, State
 from controlplane.operations.planning import Plan, plan_operation
@@ -41,7 +42,7 @@ def url_of(operation: Operation, rest: str = "") -> str:
 
 
 def unreachable(method: str, path: str) -> None:
-    raise ConnectionError("gone")
+    raise NotSent("connection refused")
 
 
 def test_list__nothing_yet__tells_what_operations_are(viewer) -> None:

@@ -14,14 +14,16 @@ let lost = false;
 let socket = null;
 let retry = null;
 const due = new Map();
+const spent = new Map();
 
 function parts() {
   return [...document.querySelectorAll("[data-live]")];
 }
 
 function concerns(part, event) {
-  const { live, liveOperation } = part.dataset;
+  const { live, liveOperation, liveAgent } = part.dataset;
   if (liveOperation !== undefined) return event.operation === liveOperation;
+  if (liveAgent !== undefined) return event.agent === liveAgent;
   if ("liveAnyOperation" in part.dataset && event.operation) return true;
   return live.split(" ").some((kind) => kind === "*" || (kind && event.kind.startsWith(kind)));
 }
@@ -30,7 +32,9 @@ function concerns(part, event) {
 // one waits, so that a busy fleet does not keep the page from being read.
 function refreshSoon(part) {
   if (!part.id || due.has(part.id)) return;
-  due.set(part.id, setTimeout(() => refresh(part.id), WAIT_MS));
+  // A table that takes long to be made is made less often.
+  const wait = Math.max(WAIT_MS, 3 * (spent.get(part.id) || 0));
+  due.set(part.id, setTimeout(() => refresh(part.id), wait));
 }
 
 function refresh(id) {
@@ -40,7 +44,9 @@ function refresh(id) {
     if (part !== null) part.dataset.stale = "";
     return;
   }
+  const began = performance.now();
   const done = () => {
+    spent.set(id, Math.min(performance.now() - began, SWAP_PATIENCE_MS));
     document.removeEventListener("htmx:afterRequest", finished);
     clearTimeout(patience);
     due.delete(id);
