@@ -70,5 +70,6 @@ def backends_of(agents: Sequence[Agent]) -> list[str]:
     names: set[str] = set()
     for agent in agents:
         for part in ("storage", "bypassed_backends"):
-            names.update(map(str, agent.last_status.get(part) or ()))
+            said = agent.last_status.get(part)
+            names.update(map(str, said) if isinstance(said, dict | list) else ())
     return sorted(names)

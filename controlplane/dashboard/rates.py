@@ -27,10 +27,20 @@ class Rate:
 
 @dataclass(frozen=True)
 class Usage:
-    """Bytes of the hot cache's memory."""
+    """Bytes. A capacity of 0 is no limit."""
 
     used: int
     capacity: int
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A backend and what it holds; one whose breaker is open is left alone."""
+
+    name: str
+    chunks: int
+    usage: Usage
+    is_left_alone: bool
 
 
 def hit_rate(status: Mapping[str, object]) -> Rate | None:
@@ -54,6 +64,23 @@ def memory_use(status: Mapping[str, object]) -> Usage | None:
         return None
     capacity = _count(memory, "capacity_bytes")
     return Usage(_count(memory, "used_bytes"), capacity) if capacity > 0 else None
+
+
+def tiers_of(status: Mapping[str, object]) -> list[Tier]:
+    """The agent's tiers, as far as it tells of them."""
+    storage = status.get("storage")
+    if not isinstance(storage, Mapping):
+        return []
+    return [
+        Tier(
+            str(name),
+            _count(tier, "chunks"),
+            Usage(_count(tier, "used_bytes"), _count(tier, "capacity_bytes")),
+            tier.get("breaker") == "open",
+        )
+        for name, tier in storage.items()
+        if isinstance(tier, Mapping)
+    ]
 
 
 def _count(counts: Mapping[str, object], name: str) -> int:

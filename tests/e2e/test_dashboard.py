@@ -33,6 +33,7 @@ class Site:
     url: str
     directory: Path
     environment: dict[str, str]
+    agent_urls: list[str]
     token: str = ""
 
     @contextmanager
@@ -58,15 +59,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     environment = clean_environment(
         KVPLANE_DATA_DIR=str(directory / "data"),
         KVPLANE_EMBEDDED_CONTROLLER="true",
+        KVPLANE_DRIFT_POLICY="report",
         KVPLANE_POLL_SECONDS="1",
         KVPLANE_CONTROLLER_LEASE_SECONDS="5",
     )
-    site = Site(f"http://127.0.0.1:{port + 3}", directory, environment)
+    urls = [f"http://127.0.0.1:{port + 1 + number}" for number in range(len(WORKERS))]
+    site = Site(f"http://127.0.0.1:{port + 3}", directory, environment, urls)
     site.token = prepare(environment, USER, "admin")
     with ExitStack() as stack:
         for number, name in enumerate(WORKERS):
-            agent_url = f"http://127.0.0.1:{port + 1 + number}"
-            register(environment, name, agent_url, engine="e", worker_id=number, token=AGENT_TOKEN)
+            register(
+                environment, name, urls[number], engine="e", worker_id=number, token=AGENT_TOKEN
+            )
         agents = clean_environment(
             KVPLANE_AGENT_TOKEN=AGENT_TOKEN,
             KVPLANE_INTERNAL_API_SERVER_PORT_START=str(port),
@@ -77,7 +81,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             KVPLANE_NUM_BLOCKS="16",
             KVPLANE_MAX_LOCAL_CPU_SIZE="0.1",
         )
-        health = [f"http://127.0.0.1:{port + 1 + number}/health" for number in range(2)]
+        health = [f"{url}/health" for url in urls]
         command = [sys.executable, "-m", "engine"]
         stack.enter_context(running(command, agents, directory / "agents.log", health))
         yield site
@@ -152,6 +156,13 @@ def row(page: Page, agent: str):
     return page.locator("#fleet tr").filter(has=page.get_by_role("link", name=agent, exact=True))
 
 
+def remade(page: Page, part: str) -> None:
+    """Have a part of the page made anew, and wait until it is."""
+    page.evaluate("part => document.getElementById(part).dataset.old = ''", part)
+    page.evaluate("part => htmx.trigger(document.getElementById(part), 'kvp:refresh')", part)
+    expect(page.locator(f"#{part}:not([data-old])")).to_be_visible()
+
+
 def test_journey__freeze_for_ten_minutes__arrives_in_a_second_window_and_in_the_audit_log(
     browser: Browser, served: Site
 ) -> None:
@@ -190,6 +201,65 @@ def test_journey__freeze_for_ten_minutes__arrives_in_a_second_window_and_in_the_
     second.check("journey-fleet")
 
 
+def test_journey__change_a_configuration_and_roll_it_back__is_all_on_record(
+    browser: Browser, served: Site
+) -> None:
+    watched = log_in(browser, served)
+    page = watched.page
+    expect(row(page, "worker-0")).to_contain_text("online", timeout=20_000)
+    page.get_by_role("link", name="worker-0", exact=True).click()
+    page.get_by_role("link", name="Change configuration…").click()
+    page.get_by_label("min_retrieve_tokens").fill("-1")
+    page.get_by_label("Reason").fill("shorter prompts")
+    page.get_by_role("button", name="Change worker-0").click()
+    expect(page.get_by_role("alert")).to_contain_text("min_retrieve_tokens: it must be at least 0")
+    # The browser tells of every answer that is no success.
+    assert len(watched.problems) == 1
+    watched.problems.clear()
+    page.get_by_label("min_retrieve_tokens").fill("64")
+    page.get_by_role("button", name="Change worker-0").click()
+    expect(page.locator("h1")).to_contain_text("conf.update succeeded")
+
+    watched.open("/dashboard/revisions/?agent=worker-0")
+    expect(page.locator("#revisions tbody tr")).to_have_count(2)
+    page.get_by_role("link", name="worker-0 2").click()
+    expect(page.locator(".diff")).to_contain_text("min_retrieve_tokens")
+    watched.check("revision")
+    page.go_back()
+    page.get_by_role("link", name="worker-0 1").click()
+    page.get_by_role("link", name="Roll back to this…").click()
+    expect(page.locator(".diff")).to_contain_text("64")
+    watched.check("restore")
+    page.get_by_label("Reason").fill("too slow")
+    page.get_by_role("button", name="Roll back: 1 agent").click()
+    expect(page.locator("h1")).to_contain_text("conf.update succeeded")
+
+    watched.open("/dashboard/audit/?text=min_retrieve_tokens&agent=worker-0")
+    expect(page.locator("#entries")).to_contain_text("shorter prompts")
+    expect(page.locator("#entries")).to_contain_text("too slow")
+    watched.check("journey-text")
+
+
+def test_journey__changed_past_the_control_plane__drift_is_found_with_both_sides(
+    browser: Browser, served: Site
+) -> None:
+    watched = log_in(browser, served)
+    page = watched.page
+    expect(row(page, "worker-1")).to_contain_text("online", timeout=20_000)
+    headers = {"Authorization": f"Bearer {AGENT_TOKEN}"}
+    with httpx.Client(base_url=served.agent_urls[1], headers=headers, trust_env=False) as agent:
+        agent.post("/conf", json={"min_retrieve_tokens": 7}).raise_for_status()
+        expect(row(page, "worker-1")).to_contain_text("drift: min_retrieve_tokens", timeout=15_000)
+        page.get_by_role("link", name="1 drifting").click()
+        expect(page.locator("#fleet tbody tr:not(.group)")).to_have_count(1)
+        watched.check("drift-fleet")
+        page.get_by_role("link", name="worker-1", exact=True).click()
+        expect(page.locator("tr.differs")).to_contain_text("7 differs")
+        watched.check("drift-agent")
+        agent.post("/conf", json={"min_retrieve_tokens": 0}).raise_for_status()
+        expect(page.locator("tr.differs")).to_have_count(0, timeout=15_000)
+
+
 def test_connection__control_plane_stops_and_comes_back__page_says_so_both_times(
     browser: Browser, site: Site
 ) -> None:
@@ -215,9 +285,7 @@ def test_selection__table_is_made_anew__stays(browser: Browser, served: Site) ->
     page = watched.page
     page.get_by_label("Select worker-0").check()
     expect(page.locator("#selected")).to_have_text("1 selected")
-    with page.expect_response(lambda answer: "/dashboard/" in answer.url):
-        page.evaluate("htmx.trigger('#fleet', 'kvp:refresh')")
-    page.wait_for_load_state("networkidle")
+    remade(page, "fleet")
     expect(page.get_by_label("Select worker-0")).to_be_checked()
     page.get_by_label("Select all agents that are shown").check()
     expect(page.locator("#selected")).to_have_text("2 selected")
@@ -225,6 +293,22 @@ def test_selection__table_is_made_anew__stays(browser: Browser, served: Site) ->
     expect(page.locator("#fleet tbody tr:not(.group)")).to_have_count(1)
     expect(page.locator("#selected")).to_have_text("1 selected")
     page.wait_for_url(re.compile(r"/dashboard/\?q=worker-1$"))
+    assert watched.problems == []
+
+
+def test_refresh__reader_is_somewhere_in_it__focus_and_what_is_open_stay(
+    browser: Browser, served: Site
+) -> None:
+    watched = log_in(browser, served)
+    page = watched.page
+    page.get_by_role("link", name="worker-0", exact=True).focus()
+    remade(page, "fleet")
+    assert page.evaluate("document.activeElement.id") == "agent-worker-0"
+    watched.open("/dashboard/agents/worker-0/")
+    page.get_by_text("History of its modes").click()
+    remade(page, "agent")
+    assert page.evaluate("document.activeElement.id") == "history-summary"
+    expect(page.locator("#history table")).to_be_visible()
     assert watched.problems == []
 
 
@@ -278,6 +362,9 @@ def test_pages__light_and_dark_laptop_and_phone__nothing_wrong(
         "fleet": "/dashboard/",
         "empty": "/dashboard/?q=nobody",
         "confirm": "/dashboard/fleet/confirm/?action=bypass.add&agent=worker-0&agent=worker-1",
+        "agent": "/dashboard/agents/worker-0/",
+        "edit": "/dashboard/agents/worker-0/edit/",
+        "revisions": "/dashboard/revisions/",
         "operations": "/dashboard/operations/",
         "operation": f"/dashboard/operations/{operation}/",
         "audit": "/dashboard/audit/",

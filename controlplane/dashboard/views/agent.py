@@ -14,6 +14,7 @@ from controlplane.configuration.models import ConfigRevision
 from controlplane.dashboard.actions import ACTIONS
 from controlplane.dashboard.fleet_rows import agent_row
 from controlplane.dashboard.forms import ReasonForm
+from controlplane.dashboard.rates import tiers_of
 from controlplane.dashboard.settings_table import Asked, fields_of, read_changes, setting_rows
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.fleet.models import Agent, Dialect
@@ -52,7 +53,7 @@ class AgentPage(DashboardView):
             "revision": revision,
             "settings": [] if revision is None else setting_rows(revision, watch, keys),
             "can_edit": revision is not None and bool(keys),
-            "storage": agent.last_status.get("storage") or {},
+            "tiers": tiers_of(agent.last_status),
         }
         if self.is_part():
             return self.part("dashboard/_agent.html", context)

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
+from django.urls import reverse
 from django.utils import timezone
 from django.views import View
 from django_htmx.middleware import HtmxDetails
@@ -24,6 +25,18 @@ from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_TOLD = (
+    ContractError,
+    APIException,
+    Http404,
+    PermissionDenied,
+    SuspiciousOperation,
+    DatabaseError,
+)
+_TOO_MUCH = (
+    "A field has a NUL character, or there are more than 1,000 fields. Select fewer agents; for "
+    "more of them make an operation with a selector over the API."
+)
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -52,13 +65,17 @@ class DashboardView(View):
         """Answer, with an error as a page too."""
         try:
             response = self._admit(request) or super().dispatch(request, *args, **kwargs)
-        except (ContractError, APIException, Http404, PermissionDenied, DatabaseError) as error:
+        except _TOLD as error:
             response = self._error_page(error)
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         # Two answers have the same address: a page, and the live part of it.
         response.headers["Vary"] = "HX-Request, Cookie"
         response.headers["Cache-Control"] = "no-store"
         return response
+
+    def http_method_not_allowed(self, request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
+        """An address that is only sent to, opened."""
+        raise Http404("There is no page at this address, only a button that leads here.")
 
     @property
     def user(self) -> User:
@@ -107,6 +124,8 @@ class DashboardView(View):
                 f"Your role '{self.user.access_role}' may look; this needs the role '{needed}'. "
                 "An admin can give it to you."
             )
+        if any("\x00" in text for values in request.POST.lists() for text in values[1]):
+            raise SuspiciousOperation("A field has a NUL character; leave it out.")
         followed = trail.current()
         if followed is not None and request.method in _SAFE:
             followed.reads = self.reads
@@ -115,7 +134,10 @@ class DashboardView(View):
     def _to_login(self, request: HttpRequest) -> HttpResponse:
         login = resolve_url(settings.LOGIN_URL)
         if not self.is_part():
-            return HttpResponseRedirect(f"{login}?next={quote(request.get_full_path())}")
+            # What was sent is lost; an address that is only sent to is no page to return to.
+            is_page = request.method in _SAFE
+            after = request.get_full_path() if is_page else reverse("dashboard:fleet")
+            return HttpResponseRedirect(f"{login}?next={quote(after)}")
         # The whole page is to go there, not the part that was asked for.
         shown = HtmxDetails(request).current_url_abs_path or request.get_full_path()
         response = HttpResponse(status=HTTPStatus.NO_CONTENT)
@@ -138,11 +160,11 @@ def _explain(error: Exception) -> tuple[HTTPStatus, str, str]:
     if isinstance(error, ContractError):
         return HTTPStatus(error.status), error.error, error.message
     if isinstance(error, ValidationError):
-        fields = error.detail if isinstance(error.detail, dict) else {"": error.detail}
-        why = "; ".join(f"'{name}': {messages[0]}" for name, messages in fields.items())
-        return HTTPStatus.BAD_REQUEST, "The address cannot be read", why
+        return HTTPStatus.BAD_REQUEST, "The address cannot be read", _first_of(error.detail)
     if isinstance(error, APIException):
         return HTTPStatus(error.status_code), "This did not work", str(error.detail)
+    if isinstance(error, SuspiciousOperation):
+        return HTTPStatus.BAD_REQUEST, "This is too much, or not text", _TOO_MUCH
     if isinstance(error, PermissionDenied):
         return HTTPStatus.FORBIDDEN, "Your role does not allow this", str(error)
     if isinstance(error, Http404):
@@ -158,6 +180,14 @@ def _explain(error: Exception) -> tuple[HTTPStatus, str, str]:
         "Nothing was changed. Try again; the log of the control plane has the details under "
         "this request's id.",
     )
+
+
+def _first_of(detail: object) -> str:
+    """The first message of a ValidationError, with the name of its parameter."""
+    if isinstance(detail, dict):
+        name, messages = next(iter(detail.items()))
+        return f"'{name}': {_first_of(messages)}"
+    return _first_of(detail[0]) if isinstance(detail, list) else str(detail)
 
 
 class NoSuchPage(DashboardView):

@@ -110,3 +110,62 @@ def test_reads__policy_wants_them__dashboard_reads_are_on_record(viewer, setting
     (entry,) = AuditEntry.objects.filter(action="request.read")
     assert entry.request["path"] == "/dashboard/audit/"
     assert entry.actor_name == "viewer"
+
+
+@pytest.mark.parametrize(
+    "path", ["audit/verify", f"operations/{'0' * 8}-0000-0000-0000-{'0' * 12}/cancel"]
+)
+def test_address_that_is_only_sent_to__opened__404_page(admin, path) -> None:
+    page = admin.get(f"/dashboard/{path}")
+    assert page.status_code == 404
+    assert "only a button that leads here" in page.content.decode()
+
+
+def test_change__session_has_ended__returns_to_the_fleet() -> None:
+    answer = Client().post("/dashboard/audit/verify")
+    assert answer["Location"] == "/api/auth/login/?next=/dashboard/"
+
+
+def test_confirm__more_agents_than_a_form_can_have__400_with_the_remedy(operator) -> None:
+    query = "&".join(f"agent=worker-{number}" for number in range(1001))
+    page = operator.get(f"/dashboard/fleet/confirm/?action=freeze.enable&{query}")
+    assert page.status_code == 400
+    assert "make an operation with a selector over the API" in page.content.decode()
+
+
+def test_change__nul_character__400(operator) -> None:
+    page = operator.post(
+        "/dashboard/fleet/confirm/",
+        {"action": "freeze.enable", "agents": "a\x00b", "reason": "x", "key": "0" * 32},
+    )
+    assert page.status_code == 400
+    assert "NUL character" in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    "path", ["audit/99999999999999999999999/", "revisions/99999999999999999999999/"]
+)
+def test_number__larger_than_any__404_page(viewer, path) -> None:
+    assert viewer.get(f"/dashboard/{path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dashboard/",
+        "/dashboard/agents/worker-0/",
+        "/dashboard/fleet/confirm/?action=bypass.add&agent=worker-0",
+    ],
+)
+def test_pages__agent_says_nonsense__are_shown_all_the_same(operator, make_agent, path) -> None:
+    agent = make_agent()
+    agent.last_status = {
+        "versions": "new",
+        "storage": {"LocalCPUBackend": "full", "RemoteBackend": {"chunks": "many"}},
+        "counters": [1],
+        "bypassed_backends": 7,
+        "freeze": "yes",
+        "meta": None,
+    }
+    agent.save()
+    assert operator.get(path).status_code == 200
