@@ -14,7 +14,12 @@ from controlplane.audit.actors import ActorKind
 from controlplane.dashboard.forms import ReasonForm
 from controlplane.dashboard.paging import page_of
 from controlplane.dashboard.progress import progress_of, waves_of
-from controlplane.dashboard.reverting import can_be_taken_back, find_reversal
+from controlplane.dashboard.reverting import (
+    can_be_taken_back,
+    find_made_revisions,
+    find_reversal,
+    is_of_configuration,
+)
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.middleware import request_id_of
 from controlplane.operations.cancelling import cancel
@@ -130,6 +135,9 @@ class RollbackPage(DashboardView):
         operation = _find(operation_id)
         if not self.may(UserRole.OPERATOR):
             return redirect("dashboard:operation", operation.pk)
+        if is_of_configuration(operation):
+            made = find_made_revisions(operation)
+            return self.page("dashboard/go_back.html", {"operation": operation, "made": made})
         return self._ask(operation, ReasonForm())
 
     def post(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:

@@ -215,7 +215,26 @@ def test_rollback__nothing_left_to_take_back__409_says_why(operator, fleet, runn
     carried_out(runner, plan("disable_freeze", "worker-0"))
     page = operator.get(url_of(operation, "rollback/"))
     assert page.status_code == 409
-    assert "changed no mode that still is as it left it" in text_of(page)
+    assert "changed nothing that still is as it left it" in text_of(page)
+
+
+def test_rollback__of_configurations__leads_each_agent_to_the_revision_before(
+    operator, fleet, runner
+) -> None:
+    for number in range(2):
+        fleet(f"worker-{number}")
+    operation = carried_out(
+        runner, plan("update_conf", "worker-0", "worker-1", body={"min_retrieve_tokens": 64})
+    )
+    # Somebody changed this one since.
+    carried_out(runner, plan("update_conf", "worker-1", body={"min_retrieve_tokens": 7}))
+    assert url_of(operation, "rollback/") in operator.get(url_of(operation)).content.decode()
+    page = operator.get(url_of(operation, "rollback/"))
+    assert "worker-0 revision 2 revision 1…" in text_of(page)
+    assert "worker-1" not in text_of(page)
+    restore = re.search(r'href="(/dashboard/revisions/\d+/restore/)"', page.content.decode())
+    assert restore is not None
+    assert "min_retrieve_tokens 64 0" in text_of(operator.get(restore[1]))
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry", "rollback/"])
