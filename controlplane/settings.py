@@ -215,7 +215,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "rest_framework:login"
-LOGIN_REDIRECT_URL = "/api/docs/"
+LOGIN_REDIRECT_URL = "/dashboard/"
 
 KVPLANE_HTTPS = env.bool("KVPLANE_HTTPS", default=False)
 SESSION_COOKIE_NAME = "kvplane_session"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -65,9 +66,9 @@ def seen() -> Callable[..., Agent]:
         agent.last_seen_at = timezone.now() - timedelta(seconds=3)
         agent.health = Health.ONLINE
         agent.save()
-        import_observed(
-            agent.name, Observed({"model_name": "org/tiny-model"}, {}), Source.IMPORT, BY
-        )
+        observed = Observed({"model_name": "org/tiny-model"}, {})
+        with transaction.atomic():
+            import_observed(agent.name, observed, Source.IMPORT, BY)
         Watch.objects.update_or_create(
             agent=agent, defaults={"verified_hash": "h1", "verified_revision": 1, **watch}
         )

@@ -46,7 +46,7 @@ def test_fleet__agent_that_was_seen__row_tells_all_of_it(viewer, make_agent, see
     assert row.startswith("worker-0 worker 0 online tiny-model 0.1.0 1 as usual")
     assert "75.0 % of 1.0k" in row
     assert "512.0 MiB of 1.0 GiB" in row
-    assert re.search(r"[34] s ago$", row)
+    assert re.search(r"\d s ago$", row)
     assert 'title="750 of 1,000 chunks looked up"' in page
     assert 'title="org/tiny-model"' in page
 
