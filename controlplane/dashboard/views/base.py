@@ -152,7 +152,10 @@ class DashboardView(View):
             "status": status.value,
             "request_id": getattr(self.request, "request_id", ""),
         }
-        return render(self.request, "dashboard/error.html", context, status=status.value)
+        if isinstance(error, DatabaseError):
+            # Without what the database would have to tell.
+            return render(self.request, "dashboard/error.html", context, status=status.value)
+        return self.page("dashboard/error.html", context, status)
 
 
 def _explain(error: Exception) -> tuple[HTTPStatus, str, str]:

@@ -1,6 +1,7 @@
 """Who gets in, who may do what, and what every page says to the browser."""
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 
 from controlplane.accounts.models import UserRole
@@ -169,3 +170,13 @@ def test_pages__agent_says_nonsense__are_shown_all_the_same(operator, make_agent
     }
     agent.save()
     assert operator.get(path).status_code == 200
+
+
+def test_page__database_fails__503_page_that_says_so(viewer, monkeypatch) -> None:
+    def fail() -> None:
+        raise OperationalError("disk I/O error")
+
+    monkeypatch.setattr("controlplane.dashboard.views.fleet.read_fleet", fail)
+    page = viewer.get("/dashboard/")
+    assert page.status_code == 503
+    assert "Nothing was changed. Try again" in page.content.decode()

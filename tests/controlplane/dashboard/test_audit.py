@@ -121,8 +121,8 @@ def test_export__links__give_what_fits(viewer, several) -> None:
 
 
 def test_chain__nobody_looked__every_page_says_so(viewer) -> None:
-    for path in ("/dashboard/", "/dashboard/operations/", "/dashboard/audit/"):
-        assert "never verified" in text_of(viewer.get(path))
+    for path in ("", "operations/", "revisions/", "audit/", "nowhere", "?role=odd"):
+        assert "never verified" in text_of(viewer.get(f"/dashboard/{path}"))
 
 
 def test_verify_now__admin__badge_tells_up_to_where_and_by_whom(admin, several) -> None:
