@@ -109,6 +109,18 @@ def test_edit__form__has_the_keys_that_can_be_changed_and_no_secret(operator, kn
     assert re.findall(r"<option[^>]*>(\w+)</option>", page) == ["naive", "zstd", "true", "false"]
 
 
+def test_edit__secret_that_is_empty_and_can_be_changed__is_not_in_the_form(operator, fleet) -> None:
+    agent, simulated = fleet()
+    key = simulated.schema["agent_token"]
+    simulated.schema["webhook_secret"] = {**key, "mutable": True}
+    simulated.conf["webhook_secret"] = None
+    call(agent, "update_conf", b'{"min_retrieve_tokens": 1}')
+    configuration.remember_schema("worker-0", simulated.schema)
+    page = operator.get(EDIT).content.decode()
+    assert 'name="set.min_retrieve_tokens"' in page
+    assert "set.webhook_secret" not in page
+
+
 def test_edit__two_values__are_one_revision_by_an_operation(operator, known, runner) -> None:
     _, simulated = known
     answer = send(
