@@ -22,7 +22,7 @@ _NO_DATABASE = {
     "message": "The control plane's database did not do what it should; the log has the details "
     "under this X-Request-ID. Try again.",
 }
-_HTML_PATHS = ("/admin/", "/api/auth/")
+_HTML_PATHS = ("/admin/", "/api/auth/", "/dashboard/")
 
 
 def exception_handler(error: Exception, context: dict[str, object]) -> Response | None:

@@ -126,6 +126,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "channels",
+    "django_htmx",
     # controlplane.forwarding has neither models nor commands, so Django need not know it.
     "controlplane.audit",
     "controlplane.accounts",
@@ -137,6 +138,7 @@ INSTALLED_APPS = [
     "controlplane.reconcile",
     "controlplane.inference",
     "controlplane.live",
+    "controlplane.dashboard",
     "controlplane.launcher",
     "controlplane.adminsite",
 ]
@@ -215,7 +217,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "rest_framework:login"
-LOGIN_REDIRECT_URL = "/api/docs/"
+LOGIN_REDIRECT_URL = "/dashboard/"
 
 KVPLANE_HTTPS = env.bool("KVPLANE_HTTPS", default=False)
 SESSION_COOKIE_NAME = "kvplane_session"
