@@ -113,7 +113,7 @@ def test_freeze__by_page_and_by_api__leave_the_same_trail(
 ) -> None:
     fleet()
     fleet("worker-1")
-    monkeypatch.setattr("controlplane.operations.views.shared_runner", lambda: runner)
+    monkeypatch.setattr("controlplane.operations.waiting.shared_runner", lambda: runner)
     by_api = operator_api.post(
         "/api/v1/operations/?wait=10",
         {
