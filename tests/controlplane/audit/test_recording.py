@@ -17,6 +17,7 @@ from controlplane.operations.models import Operation
 from engine.contract import CATALOGUE
 
 from ..conftest import ACTOR, PASSWORD
+from ..wire import reply
 
 NEW_USER = {"username": "ada", "password": PASSWORD, "role": "viewer"}
 
@@ -85,6 +86,20 @@ class TestFailed:
 
         assert {entry.action for entry in entries()} <= {"freeze.enable", "request.fail"}
         assert entries(action="freeze.enable")
+
+    @pytest.mark.parametrize("status", [420, 499, 520])
+    def test_agent_answered_with_a_status_that_has_no_name__is_told_and_on_record(
+        self, operator_api, make_agent, agents, status
+    ):
+        make_agent()
+        agents.respond = lambda request: reply({"status": "odd"}, status)
+
+        for response in (
+            operator_api.put("/agents/worker-0/freeze/enable"),
+            operator_api.get("/agents/worker-0/conf"),
+        ):
+            assert (response.status_code, response.json()) == (status, {"status": "odd"})
+        assert entries(action="freeze.enable", stage="completed")[0].status == status
 
     @pytest.mark.django_db(transaction=True)
     def test_recorded_in_a_transaction_that_failed__failure_is_on_record(
