@@ -4,10 +4,10 @@ number of denials that were left out, and somebody who forwards."""
 import logging
 import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 
 from django.conf import settings
-from django.db import DatabaseError, connections
+from django.db import connections
 
 from controlplane.audit.forwarding.forwarder import forwarders
 from controlplane.audit.heads import HeadWriter, head_writer
@@ -42,18 +42,28 @@ class AuditKeeper:
         self._threads.append(thread)
         thread.start()
 
+    @cached_property
+    def _writer(self) -> HeadWriter:
+        return head_writer()
+
     def _tell_and_sign(self) -> None:
-        writer = head_writer()
         while not self._stopping.wait(settings.KVPLANE_AUDIT_HEAD_SECONDS):
-            _tell_and_sign(writer)
-        _tell_and_sign(writer)
+            self._tell_and_sign_once()
+        self._tell_and_sign_once()
         connections.close_all()
 
+    def _tell_and_sign_once(self) -> None:
+        _try("the number of denials left out could not be recorded", record_left_out)
+        _try(
+            "the head of the audit log could not be signed and written",
+            lambda: self._writer.write(),
+        )
 
-def _tell_and_sign(writer: HeadWriter) -> None:
+
+def _try(otherwise: str, work: Callable[[], object]) -> None:
+    """Whatever fails is logged, so that the thread goes on."""
     try:
-        record_left_out()
-        writer.write()
-    except (OSError, DatabaseError):
-        logger.exception("the head of the audit log could not be signed and written")
+        work()
+    except Exception:
+        logger.exception(otherwise)
         connections.close_all()

@@ -1,17 +1,19 @@
 """Whoever hammers the door fills no disk, and what is left out is counted."""
 
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.db import DatabaseError
 from rest_framework.test import APIClient
 
+from controlplane.audit import keeper as keeping
 from controlplane.audit import limiter as limiting
 from controlplane.audit import services
 from controlplane.audit.actors import Actor, ActorKind
+from controlplane.audit.heads import HeadWriter
 from controlplane.audit.keeper import AuditKeeper
+from controlplane.audit.keys import key_ring
 from controlplane.audit.limiter import DenialLimiter, source_of
 from controlplane.audit.models import AuditEntry
 
@@ -150,7 +152,7 @@ class TestKeeper:
         keeper.start()
         for _ in range(15):
             call("192.0.2.7")
-        _wait_for_entry_of(5)
+        _wait_until(lambda: sum(e.request.get("left_out", 0) for e in denials()) == 5)
         keeper.stop()
 
     def test_end_of_the_process__what_was_left_out_is_recorded(self, settings):
@@ -163,9 +165,30 @@ class TestKeeper:
 
         assert denials()[-1].request["left_out"] == 5
 
+    def test_unexpected_error__is_logged_and_heads_are_signed_all_the_same(
+        self, settings, monkeypatch, caplog, write, tmp_path
+    ):
+        settings.KVPLANE_AUDIT_HEAD_SECONDS = 0.01
+        failures = [LookupError("nobody foresaw it"), ValueError("nor this")]
 
-def _wait_for_entry_of(left_out: int) -> None:
+        def make_writer() -> HeadWriter:
+            if failures:
+                raise failures.pop()
+            return HeadWriter(tmp_path / "heads", key_ring())
+
+        monkeypatch.setattr(keeping, "head_writer", make_writer)
+        write()
+        keeper = AuditKeeper()
+        keeper.start()
+        _wait_until(lambda: any((tmp_path / "heads").glob("heads-*.jsonl")))
+        keeper.stop()
+
+        assert "nobody foresaw it" in caplog.text
+        assert "nor this" in caplog.text
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + DEADLINE_SECONDS
-    while sum(entry.request.get("left_out", 0) for entry in denials()) < left_out:
+    while not condition():
         assert time.monotonic() < end
-        threading.Event().wait(0.01)
+        time.sleep(0.01)
