@@ -168,12 +168,21 @@ class TestNoRecordNoChange:
         assert response.status_code == 503
         assert not User.objects.filter(username="ada").exists()
 
-    def test_login__is_refused(self, make_user, broken_log):
+    @pytest.mark.parametrize("path", ["/admin/login/", "/api/auth/login/"])
+    @pytest.mark.parametrize("accepted", ["application/json", "text/html"])
+    def test_login__is_refused_and_says_why(self, make_user, broken_log, path, accepted):
         make_user(UserRole.ADMIN)
         client = Client(raise_request_exception=False)
-        client.post("/admin/login/", {"username": "admin", "password": PASSWORD})
+        sent = {"username": "admin", "password": PASSWORD}
+        response = client.post(path, sent, headers={"accept": accepted})
 
+        assert response.status_code == 503
+        assert response["Content-Type"].startswith(accepted)
+        assert "Service unavailable" in response.content.decode()
+        assert "Try again" in response.content.decode()
+        assert "kvplane_session" not in response.cookies
         assert client.get("/admin/").status_code == 302
+        assert client.get("/api/v1/audit/").status_code == 401
 
 
 class TestReads:
