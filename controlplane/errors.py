@@ -135,6 +135,16 @@ def server_error(request: HttpRequest) -> HttpResponse:
     )
 
 
+def no_database(request: HttpRequest, error: DatabaseError) -> HttpResponse:
+    """503, where Django itself would answer 500."""
+    logger.error("the database failed", exc_info=error)
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    if _wants_html(request):
+        told = {"title": _NO_DATABASE["error"], "details": _NO_DATABASE["message"]}
+        return HttpResponse(defaults.ERROR_PAGE_TEMPLATE % told, status=status)
+    return JsonResponse(_NO_DATABASE, status=status)
+
+
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW."""
     if _wants_html(request):

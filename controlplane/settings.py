@@ -148,6 +148,7 @@ MIDDLEWARE = [
     "controlplane.middleware.RequestIdMiddleware",
     "controlplane.recording.RecordingMiddleware",
     "controlplane.middleware.NoNulMiddleware",
+    "controlplane.middleware.NoDatabaseMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "controlplane.accounts.middleware.BrowserSessionMiddleware",
