@@ -16,9 +16,11 @@ from django.db import connections, router, transaction
 from controlplane.audit.models import AuditEntry
 
 _LOCK = 0x6B7670  # Of the application's choosing: "kvp".
-# As long as SQLite waits: whoever hangs in its turn must not take everybody along.
+# As long as SQLite waits: whoever hangs in its turn must not take everybody along. Foreign
+# keys are checked before the turn, not at the commit: that can wait for rows of somebody
+# who waits for the turn.
 _BEGIN = (
-    "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '20s'; "
+    "SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '20s'; "
     f"SELECT pg_advisory_xact_lock({_LOCK});"
 )
 # The smallest transaction that is written to the log, and so waits for it; how long it

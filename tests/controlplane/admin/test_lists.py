@@ -1,8 +1,6 @@
 """Lists: as many queries for ten rows as for two, filters and searches by indexes, and
 no counting of a long log."""
 
-import uuid
-
 import pytest
 from django.contrib.admin import site
 from django.db import connection
@@ -132,7 +130,7 @@ def test_audit_list__filter_of_a_column__is_exact(page_as, column):
     assert shown(client, AUDIT, **{column: value[:-1]}) == []
 
 
-@pytest.mark.parametrize("value", ["no-uuid", str(uuid.uuid4())])
+@pytest.mark.parametrize("value", ["no-uuid", "0b0e8d5c-7f57-4d0e-9f0b-2f0a7c1d9e55"])
 def test_audit_list__operation_that_is_not_there__shows_nothing(page_as, populate, value):
     populate(1)
 

@@ -14,6 +14,8 @@ from tests.controlplane.commands.running import run, run_json
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+UNKNOWN = "0b0e8d5c-7f57-4d0e-9f0b-2f0a7c1d9e55"
+
 
 def refuse(method, path):
     raise NotSent("Connection refused")
@@ -46,7 +48,7 @@ def test_list__filters__choose(simulated):
 
 
 @pytest.mark.parametrize("verb", ["show", "cancel", "retry", "rollback"])
-@pytest.mark.parametrize(("identifier", "expected"), [("x", 2), (str(uuid.uuid4()), 5)])
+@pytest.mark.parametrize(("identifier", "expected"), [("x", 2), (UNKNOWN, 5)])
 def test_any__unknown__says_so(db, verb, identifier, expected):
     assert run("operations", verb, identifier).exit == expected
 
