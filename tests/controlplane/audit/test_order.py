@@ -13,7 +13,6 @@ from rest_framework.test import APIClient
 
 from controlplane.accounts.models import User, UserRole
 from controlplane.fleet.models import Engine, EnrolmentToken
-from controlplane.operations.runner import shared_runner
 
 from ..conftest import PASSWORD
 
@@ -93,7 +92,6 @@ def test_operations__one_agent_and_several(check, operator_api, fleet):
     check(lambda: operator_api.post("/agents/worker-0/conf", {"chunk_size": 1}, format="json"))
     wave = {"action": "freeze.disable", "selector": {"everybody": True}}
     check(lambda: operator_api.post("/api/v1/operations/?wait=5", wave, format="json"))
-    shared_runner().close()
 
 
 def test_pages__engine_and_agent__made_changed_and_deleted(check, pages):
