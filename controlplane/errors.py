@@ -10,9 +10,11 @@ from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import csrf, defaults
 from rest_framework import exceptions
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from controlplane.rest.first_look import FirstLook, is_first_look
 from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,11 @@ def exception_handler(error: Exception, context: dict[str, object]) -> Response 
         error = exceptions.ParseError("The request body is too long.")
     elif isinstance(error, DjangoValidationError):
         error = exceptions.ValidationError(_fields_of(error))
-    if isinstance(error, ContractError):
+    request = context.get("request")
+    response: Response
+    if isinstance(request, Request) and is_first_look(error, request):
+        response = FirstLook(_needs(error))
+    elif isinstance(error, ContractError):
         response = Response(error.body(), status=error.status)
         if error.status == HTTPStatus.UNAUTHORIZED:
             response["WWW-Authenticate"] = 'Bearer realm="kvplane"'
@@ -48,6 +54,14 @@ def exception_handler(error: Exception, context: dict[str, object]) -> Response 
         return None
     set_rollback()
     return response
+
+
+def _needs(error: Exception) -> str:
+    if isinstance(error, ContractError):
+        return error.message
+    if isinstance(error, exceptions.ValidationError):
+        return str(_validation_body(error.detail)["message"])
+    return ""
 
 
 def _fields_of(error: DjangoValidationError) -> dict[str, list[str]]:

@@ -17,9 +17,9 @@ from engine.contract import ContractError, Endpoint, Group, parse_int
 EXPECTED_PARAMETER = "expected_revision"
 WISH_PARAMETERS = frozenset({EXPECTED_PARAMETER})
 """Parameters that are not passed on to the agent."""
-_IF_MATCH = "If-Match"
-_EXPIRES_IN = "X-KVPlane-Expires-In"
-_EXPIRES_AT = "X-KVPlane-Expires-At"
+IF_MATCH = "If-Match"
+EXPIRES_IN = "X-KVPlane-Expires-In"
+EXPIRES_AT = "X-KVPlane-Expires-At"
 _MAX_REVISION = (1 << 31) - 1
 _MAX_SECONDS = 366 * 86_400
 _MODES = (Group.FREEZE, Group.HOT_CACHE, Group.BYPASS)
@@ -46,19 +46,19 @@ def wishes_for(endpoint: Endpoint) -> list[WishParameter]:
                 "The revision that the change builds on; 409 if another one is active.",
             ),
             WishParameter(
-                _IF_MATCH, str, OpenApiParameter.HEADER, 'The same as an entity tag, such as "5".'
+                IF_MATCH, str, OpenApiParameter.HEADER, 'The same as an entity tag, such as "5".'
             ),
         ]
     if endpoint.group in _MODES:
         return [
             WishParameter(
-                _EXPIRES_IN,
+                EXPIRES_IN,
                 float,
                 OpenApiParameter.HEADER,
                 "Seconds after which the control plane reverts the change.",
             ),
             WishParameter(
-                _EXPIRES_AT,
+                EXPIRES_AT,
                 datetime,
                 OpenApiParameter.HEADER,
                 "The moment at which the control plane reverts the change.",
@@ -77,12 +77,12 @@ def wishes_of(request: Request, endpoint: Endpoint) -> Wishes:
 
 def _expected_revision(request: Request) -> int | None:
     text = request.query_params.get(EXPECTED_PARAMETER)
-    tag = request.headers.get(_IF_MATCH, "").strip()
+    tag = request.headers.get(IF_MATCH, "").strip()
     given = {_revision_number(EXPECTED_PARAMETER, text.strip())} if text is not None else set()
     if tag and tag != "*":
-        given.add(_revision_number(_IF_MATCH, tag.removeprefix("W/").strip('"')))
+        given.add(_revision_number(IF_MATCH, tag.removeprefix("W/").strip('"')))
     if len(given) > 1:
-        raise _bad(f"'{EXPECTED_PARAMETER}' and '{_IF_MATCH}' name two revisions; send one")
+        raise _bad(f"'{EXPECTED_PARAMETER}' and '{IF_MATCH}' name two revisions; send one")
     return given.pop() if given else None
 
 
@@ -93,7 +93,7 @@ def _revision_number(name: str, text: str) -> int:
 def _expiry(request: Request) -> datetime | None:
     given = [name for name in _READERS if name in request.headers]
     if len(given) > 1:
-        raise _bad(f"send '{_EXPIRES_IN}' or '{_EXPIRES_AT}', not both")
+        raise _bad(f"send '{EXPIRES_IN}' or '{EXPIRES_AT}', not both")
     if not given:
         return None
     (name,) = given
@@ -106,7 +106,7 @@ def _after(text: str) -> datetime:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds <= _MAX_SECONDS:
-        raise _bad(f"'{_EXPIRES_IN}' must be seconds above 0, at most {_MAX_SECONDS}")
+        raise _bad(f"'{EXPIRES_IN}' must be seconds above 0, at most {_MAX_SECONDS}")
     return timezone.now() + timedelta(seconds=seconds)
 
 
@@ -116,14 +116,14 @@ def _at(text: str) -> datetime:
     except ValueError:
         moment = None
     if moment is None:
-        raise _bad(f"'{_EXPIRES_AT}' must be a date and time, such as 2026-01-31T12:00:00Z")
+        raise _bad(f"'{EXPIRES_AT}' must be a date and time, such as 2026-01-31T12:00:00Z")
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if moment.year > 9998 or moment > timezone.now() + timedelta(seconds=_MAX_SECONDS):
-        raise _bad(f"'{_EXPIRES_AT}' must be within a year from now")
+        raise _bad(f"'{EXPIRES_AT}' must be within a year from now")
     return moment
 
 
-_READERS: dict[str, Callable[[str], datetime]] = {_EXPIRES_IN: _after, _EXPIRES_AT: _at}
+_READERS: dict[str, Callable[[str], datetime]] = {EXPIRES_IN: _after, EXPIRES_AT: _at}
 
 
 def _bad(why: str) -> ContractError:

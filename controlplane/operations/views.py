@@ -2,7 +2,9 @@
 
 import re
 import uuid
+from collections.abc import Mapping
 from threading import BoundedSemaphore
+from typing import Any, ClassVar
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
@@ -18,14 +20,18 @@ from controlplane.accounts.actors import request_actor
 from controlplane.accounts.permissions import ViewersReadOperatorsChange
 from controlplane.middleware import request_id_of
 from controlplane.operations.cancelling import cancel
+from controlplane.operations.examples import operation_examples
 from controlplane.operations.filters import OperationFilter
 from controlplane.operations.models import Operation, State
 from controlplane.operations.planning import plan_operation, plan_retry
 from controlplane.operations.runner import shared_runner
 from controlplane.operations.serializers import NewOperationSerializer, OperationSerializer
+from controlplane.rest.forms import Example
+from controlplane.rest.links import Link, LinkGroup, agent_page, listed
 from engine.contract import ContractError
 
 _MAX_WAIT_S = 60.0
+_LINKED_AGENTS = 50
 _KEY = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 # A request that waits holds a thread that others need.
 _waiting = BoundedSemaphore(max(1, settings.KVPLANE_HTTP_THREADS // 2))
@@ -58,7 +64,9 @@ class OperationViewSet(
     mixins.RetrieveModelMixin,
     GenericViewSet[Operation],
 ):
-    """Changes that were asked for, with the outcome for every agent."""
+    """Changes that were asked for, with the outcome for every agent. To make one on many
+    agents, say the action and, with a selector, which agents; a strategy says in which order.
+    A single agent is changed as well by the calls of its page."""
 
     queryset = Operation.objects.prefetch_related("targets")
     serializer_class = OperationSerializer
@@ -66,6 +74,27 @@ class OperationViewSet(
     filterset_class = OperationFilter
     ordering_fields = ["id", "created_at"]
     ordering = ["-id"]
+    columns: ClassVar = ["id", "action", "state", "actor_name", "reason", "created_at"]
+
+    def form_examples(self, method: str) -> list[Example]:
+        """What the form that makes an operation can begin with."""
+        return list(operation_examples()) if self.action == "create" else []
+
+    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
+        """What one operation made, and on whom."""
+        if "targets" not in document:
+            return []
+        own = str(document["id"])
+        made = (
+            Link("Audit entries of the operation", listed("auditentry-list", operation=own)),
+            Link("Revisions that it made", listed("configrevision-list", operation=own)),
+            Link("Mode changes that it made", listed("modechange-list", operation=own)),
+        )
+        agents = tuple(
+            Link(target["agent"], agent_page(target["agent"]), target["state"])
+            for target in document["targets"][:_LINKED_AGENTS]
+        )
+        return [LinkGroup("What came of it", made), LinkGroup("Agents", agents)]
 
     def get_serializer_class(self) -> type[BaseSerializer[Operation]]:
         """By action: what is sent differs from what is shown."""

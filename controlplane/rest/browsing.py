@@ -1,0 +1,171 @@
+"""The browsable API: pages for people who have not read the documentation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from django.urls import reverse
+from rest_framework.exceptions import APIException
+from rest_framework.renderers import BrowsableAPIRenderer
+from rest_framework.request import Request, override_method
+
+from controlplane.rest.described import Description
+from controlplane.rest.first_look import FirstLook
+from controlplane.rest.forms import (
+    CallForm,
+    Field,
+    FieldGroup,
+    parameter_fields,
+    serializer_groups,
+)
+from controlplane.rest.links import Link, LinkGroup, links_from
+from controlplane.rest.remedies import REMEDIES, problem_of
+from controlplane.rest.tables import Table, table_of
+
+_CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+_WITH_BODY = ("POST", "PUT", "PATCH")
+_DENIED = (401, 403)
+
+
+class PageRenderer(BrowsableAPIRenderer):
+    """DRF's browsable page, with a form for every method that says what can be sent, and
+    with links to whatever the answer names.
+
+    A view can have, besides what DRF asks of it: `columns` of its list, `form_fields(method)`,
+    `form_examples(method)` and `related_links(document)`.
+    """
+
+    def get_context(  # type: ignore[no-untyped-def]
+        self, data, accepted_media_type, renderer_context
+    ) -> dict[str, Any]:
+        """What the template needs. DRF's own forms are left out."""
+        context: dict[str, Any] = super().get_context(data, accepted_media_type, renderer_context)
+        view, request = renderer_context["view"], renderer_context["request"]
+        response = renderer_context["response"]
+        failed = response.status_code >= 400
+        context.update(
+            breadcrumblist=_without_repeats(context["breadcrumblist"]),
+            first_look=response if isinstance(response, FirstLook) else None,
+            problem=problem_of(response.status_code, data) if failed else None,
+            problems={str(status): words for status, words in REMEDIES.items()},
+            link_groups=[] if failed else _links_of(view, data),
+            table=None if failed else _table_of(view, data),
+            forms=[]
+            if response.status_code in _DENIED
+            else self.forms_of(view, request, getattr(data, "serializer", None)),
+        )
+        return context
+
+    def show_form_for_method(self, view, method, request, obj) -> bool:  # type: ignore[no-untyped-def]
+        """Never: a form of DRF's knows nothing of nested values, headers or parameters."""
+        return False
+
+    def get_filter_form(self, data, view, request) -> Any:  # type: ignore[no-untyped-def]
+        """The filters of a list, also beside the complaint about one of them."""
+        if getattr(view, "action", "") != "list" or data is None:
+            return None
+        refused = isinstance(data, Mapping) and "error" in data
+        if refused and "fields" not in data:
+            return None
+        return super().get_filter_form([], view, request)
+
+    def forms_of(self, view: Any, request: Request, shown: Any) -> list[CallForm]:
+        """A form for each method with which something can be said; `shown` is the
+        serializer of what the page shows."""
+        forms = []
+        for method in ("GET", *_CHANGES):
+            if method in view.allowed_methods:
+                form = _form_of(view, request, method, shown)
+                if form.groups or method != "GET":
+                    forms.append(form)
+        return forms
+
+
+def _form_of(view: Any, request: Request, method: str, shown: Any) -> CallForm:
+    with override_method(view, request, method):
+        described = Description(view, method)
+        body = described.body() if method in _WITH_BODY else None
+        text, examples = described.text(), described.examples()
+        fields = parameter_fields(described.parameters()) + _told(view, "form_fields", method)
+        examples += _told(view, "form_examples", method)
+        made_at = _made_at(view, method)
+    groups = []
+    if body is not None:
+        groups += serializer_groups(body(), _values_of(body, method, shown))
+    if fields:
+        groups.append(FieldGroup("", "", tuple(_filled(fields, request, method))))
+    title, _, rest = text.partition(". ")
+    return CallForm(
+        key=method.lower(),
+        method=method,
+        path=request.path,
+        title=title.removesuffix("."),
+        description=rest,
+        groups=tuple(groups),
+        examples=tuple(examples),
+        takes_json=body is not None,
+        refusal=refusal_of(view, request, method),
+        made_at=made_at,
+    )
+
+
+def _values_of(body: Any, method: str, shown: Any) -> Mapping[str, Any]:
+    """What a change begins with: the object that the page shows."""
+    instance = getattr(shown, "instance", None)
+    if method == "POST" or instance is None:
+        return {}
+    values: Mapping[str, Any] = body(instance=instance).data
+    return values
+
+
+def _told(view: Any, hook: str, method: str) -> list[Any]:
+    tell = getattr(view, hook, None)
+    return [] if tell is None else list(tell(method))
+
+
+def _filled(fields: Sequence[Field], request: Request, method: str) -> list[Field]:
+    """The fields; those of a read with what the page was asked for."""
+    if method != "GET":
+        return list(fields)
+    asked = request.query_params
+    return [replace(field, value=asked.get(field.name, "")) for field in fields]
+
+
+def refusal_of(view: Any, request: Request, method: str) -> str:
+    """Why the viewer may not use that method; empty if they may."""
+    with override_method(view, request, method) as asked:
+        try:
+            view.check_permissions(asked)
+        except APIException as refused:
+            return str(refused.detail)
+    return ""
+
+
+def _made_at(view: Any, method: str) -> str:
+    if method != "POST" or getattr(view, "action", "") != "create":
+        return ""
+    return f"{reverse(f'{view.basename}-list').rstrip('/')}/{{}}/"
+
+
+def _links_of(view: Any, document: object) -> list[LinkGroup]:
+    if not isinstance(document, Mapping):
+        return []
+    links: list[Link] = [] if "results" in document else links_from(document)
+    groups = [LinkGroup("See also", tuple(links))] if links else []
+    tell = getattr(view, "related_links", None)
+    return groups if tell is None else [*groups, *tell(document)]
+
+
+def _table_of(view: Any, document: object) -> Table | None:
+    if not isinstance(document, Mapping) or "results" not in document:
+        return None
+    return table_of(view, document["results"]) if hasattr(view, "columns") else None
+
+
+def _without_repeats(trail: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The trail of links, in which a path with and without its slash is one place."""
+    kept: list[tuple[str, str]] = []
+    for name, url in trail:
+        if not kept or kept[-1][0] != name:
+            kept.append((name, url))
+    return kept
