@@ -90,9 +90,18 @@ class BrowsableCallRenderer(PageRenderer):
         context["breadcrumblist"] = list(_trail(request, view.get_view_name(), agent_name))
         group = next(iter(view.endpoints.values())).group
         context["link_groups"] = list(_link_groups(request, group, agent_name))
+        if agent_name and context["problem"] is not None:
+            context["problem_links"] = [
+                Link(f"Agent {agent_name}", agent_page(agent_name)),
+                Link("Probe it", reverse("agent-probe", args=[agent_name])),
+            ]
         if isinstance(data, str):
             context["content"] = data
         return context
+
+    def about_answer(self, view: Any, request: Request) -> str:
+        """The forms say it."""
+        return ""
 
     def forms_of(self, view: Any, request: Request, shown: Any) -> list[CallForm]:
         """None besides those of the catalogue."""
@@ -109,9 +118,10 @@ def _call(request: Request, endpoint: Endpoint, agent_name: str) -> Call:
             "",
             tuple(replace(field, value=asked.get(field.name, "")) for field in fields),
         ),
+        FieldGroup("", "", tuple(_body_fields(endpoint))),
         FieldGroup("", "", tuple(_said_besides(endpoint))),
     ]
-    body = endpoint.body_example or {}
+    is_free = endpoint.body_schema is not None and not any(_body_fields(endpoint))
     form = CallForm(
         key=endpoint.operation_id,
         method=endpoint.method,
@@ -121,7 +131,7 @@ def _call(request: Request, endpoint: Endpoint, agent_name: str) -> Call:
         groups=tuple(group for group in groups if group.fields),
         examples=tuple(_examples(endpoint)),
         takes_json=endpoint.body_schema is not None,
-        free_body=json.dumps(body, indent=2) if endpoint.body_schema is not None else "",
+        free_body=json.dumps(endpoint.body_example, indent=2) if is_free else "",
         refusal=_refusal(request, endpoint),
     )
     return Call(form, endpoint, _readable(endpoint.response_example))
@@ -161,6 +171,23 @@ def _parameter_field(parameter: Parameter) -> Field:
     )
 
 
+def _body_fields(endpoint: Endpoint) -> Iterator[Field]:
+    """The keys of a body, where the catalogue names them."""
+    schema: Mapping[str, Any] = endpoint.body_schema or {}
+    example = endpoint.body_example or {}
+    for name, described in schema.get("properties", {}).items():
+        types = described["type"]
+        yield Field(
+            name,
+            Input.NUMBER if "integer" in types else Input.TEXT,
+            Place.BODY,
+            help=described.get("description", ""),
+            required=name in schema.get("required", ()),
+            placeholder=str(example.get(name, "")),
+            minimum=described.get("minimum"),
+        )
+
+
 def _said_besides(endpoint: Endpoint) -> Iterator[Field]:
     """What the control plane can be told about a change, and the agent is not."""
     if endpoint.action is None:
@@ -195,7 +222,7 @@ def _examples(endpoint: Endpoint) -> Iterator[Example]:
         parameter.name: parameter.example for parameter in endpoint.parameters
     }
     if endpoint.body_example is not None:
-        values[""] = endpoint.body_example
+        values |= {"": endpoint.body_example, **endpoint.body_example}
     if values:
         yield Example("the documented example", values)
 

@@ -15,6 +15,7 @@ from controlplane.rest.forms import (
     CallForm,
     Field,
     FieldGroup,
+    marked,
     parameter_fields,
     serializer_groups,
 )
@@ -44,11 +45,14 @@ class PageRenderer(BrowsableAPIRenderer):
         response = renderer_context["response"]
         failed = response.status_code >= 400
         context.update(
-            breadcrumblist=_without_repeats(context["breadcrumblist"]),
+            breadcrumblist=_trail(view, context["breadcrumblist"], context["name"]),
+            extra_actions=_other_actions(context["extra_actions"], request),
             first_look=response if isinstance(response, FirstLook) else None,
             problem=problem_of(response.status_code, data) if failed else None,
+            problem_links=[],
             problems={str(status): words for status, words in REMEDIES.items()},
             link_groups=[] if failed else _links_of(view, data),
+            answer_about=self.about_answer(view, request),
             table=None if failed else _table_of(view, data),
             forms=[]
             if response.status_code in _DENIED
@@ -60,6 +64,12 @@ class PageRenderer(BrowsableAPIRenderer):
         """Never: a form of DRF's knows nothing of nested values, headers or parameters."""
         return False
 
+    def get_description(self, view, status_code) -> str:  # type: ignore[no-untyped-def]
+        """What the view is for, with what it quotes as code."""
+        if status_code in _DENIED:
+            return ""
+        return marked(" ".join(view.get_view_description().split()))
+
     def get_filter_form(self, data, view, request) -> Any:  # type: ignore[no-untyped-def]
         """The filters of a list, also beside the complaint about one of them."""
         if getattr(view, "action", "") != "list" or data is None:
@@ -68,6 +78,13 @@ class PageRenderer(BrowsableAPIRenderer):
         if refused and "fields" not in data:
             return None
         return super().get_filter_form([], view, request)
+
+    def about_answer(self, view: Any, request: Request) -> str:
+        """What the page shows, where the view is for more than that."""
+        if "GET" not in view.allowed_methods:
+            return ""
+        with override_method(view, request, "GET"):
+            return marked(Description(view, "GET").text())
 
     def forms_of(self, view: Any, request: Request, shown: Any) -> list[CallForm]:
         """A form for each method with which something can be said; `shown` is the
@@ -157,15 +174,28 @@ def _links_of(view: Any, document: object) -> list[LinkGroup]:
 
 
 def _table_of(view: Any, document: object) -> Table | None:
-    if not isinstance(document, Mapping) or "results" not in document:
+    if not isinstance(document, Mapping) or not hasattr(view, "columns"):
         return None
-    return table_of(view, document["results"]) if hasattr(view, "columns") else None
+    if "results" in document:
+        return table_of(view, document["results"])
+    return table_of(view, [document]) if getattr(view, "action", "") == "retrieve" else None
 
 
-def _without_repeats(trail: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The trail of links, in which a path with and without its slash is one place."""
+def _trail(view: Any, trail: Sequence[tuple[str, str]], own_name: str) -> list[tuple[str, str]]:
+    """The trail of links, in which a path with and without its slash is one place, an object
+    has its own name or number, and the page itself has the name that it shows."""
     kept: list[tuple[str, str]] = []
     for name, url in trail:
         if not kept or kept[-1][0] != name:
             kept.append((name, url))
-    return kept
+    own = " ".join(view.kwargs.values())
+    named = [
+        (f"{name} {own}" if own and url.rstrip("/").endswith(f"/{own}") else name, url)
+        for name, url in kept[:-1]
+    ]
+    return [*named, (own_name, kept[-1][1])] if kept else []
+
+
+def _other_actions(actions: Mapping[str, str] | None, request: Request) -> dict[str, str]:
+    here = request.build_absolute_uri(request.path).rstrip("/")
+    return {name: url for name, url in (actions or {}).items() if url.rstrip("/") != here}

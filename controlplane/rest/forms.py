@@ -1,16 +1,26 @@
 """The form of a call, as a page shows it."""
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from django.utils.html import escape
+from django.utils.safestring import mark_safe
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.fields import empty
 
 _NUMBERS = (int, float)
+_QUOTED = re.compile("`([^`]+)`")
+
+
+def marked(text: str) -> str:
+    """The text as HTML, with what stands between backticks as code."""
+    return mark_safe(_QUOTED.sub(r"<code>\1</code>", escape(text)))  # noqa: S308 - escaped
 
 
 class Input(StrEnum):
@@ -56,6 +66,11 @@ class Field:
     minimum: int | float | None = None
     maximum: int | float | None = None
     max_length: int | None = None
+
+    @property
+    def about(self) -> str:
+        """The help, with what it quotes as code."""
+        return marked(self.help)
 
     @property
     def html_type(self) -> str:
@@ -105,6 +120,11 @@ class CallForm:
     """Where what it makes is found, with `{}` for its name or number."""
 
     @property
+    def about(self) -> str:
+        """The description, with what it quotes as code."""
+        return marked(self.description)
+
+    @property
     def example_values(self) -> list[Mapping[str, object]]:
         """The values of the examples, for the page's script."""
         return [example.values for example in self.examples]
@@ -150,8 +170,8 @@ def _input_of_type(kind: object, choices: tuple[str, ...]) -> Input:
 def serializer_groups(
     serializer: serializers.BaseSerializer[Any], values: Mapping[str, Any]
 ) -> list[FieldGroup]:
-    """The writable fields of a serializer with the values that they have now: its own,
-    then those of each serializer in it."""
+    """The writable fields of a serializer in its order, with the values that they have now;
+    those of a serializer in it are a group of their own."""
     groups = list(_groups(serializer, values, "", "", ""))
     return [group for group in groups if group.fields]
 
@@ -164,18 +184,18 @@ def _groups(
     about: str,
 ) -> Iterable[FieldGroup]:
     own: list[Field] = []
-    nested: list[FieldGroup] = []
     for name, field in getattr(serializer, "fields", {}).items():
         if field.read_only or isinstance(field, serializers.HiddenField):
             continue
         full = f"{prefix}{name}"
         if isinstance(field, serializers.Serializer):
+            yield FieldGroup(title, about, tuple(own))
+            own = []
             about_it = " ".join(filter(None, [str(field.__doc__ or ""), field.help_text or ""]))
-            nested += _groups(field, values.get(name) or {}, f"{full}.", name, about_it)
+            yield from _groups(field, values.get(name) or {}, f"{full}.", name, about_it)
         else:
             own.append(_body_field(full, field, values.get(name)))
     yield FieldGroup(title, about, tuple(own))
-    yield from nested
 
 
 def _body_field(name: str, field: serializers.Field[Any, Any, Any, Any], value: object) -> Field:
@@ -243,7 +263,7 @@ def _written(value: object, kind: Input) -> str:
     if value is None or value == "":
         return ""
     if kind is Input.JSON:
-        return serializers.json.dumps(value, indent=2) if value else ""
+        return json.dumps(value, indent=2) if value else ""
     if kind is Input.LINES and isinstance(value, list):
         return "\n".join(str(item) for item in value)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,13 +1,18 @@
 """A list as a table that leads to each of its rows."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
 
 from controlplane.rest.links import agent_page
+
+# The API gives moments in UTC; a table needs no more of them than this.
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)")
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ def _url(column: str, value: object) -> str:
 def _text(value: object) -> str:
     if value is None or value == "":
         return "-"
+    if isinstance(value, datetime):
+        value = value.isoformat()
+    if isinstance(value, str) and (moment := _MOMENT.match(value)):
+        return f"{moment[1]} {moment[2]}"
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -220,12 +220,18 @@
   }
 
   function prepareExamples(form) {
-    const choice = form.querySelector("[data-examples]");
-    if (!choice) return;
-    const examples = JSON.parse(document.getElementById(choice.dataset.examples).textContent);
-    choice.addEventListener("change", () => {
-      if (choice.value !== "") fillIn(form, examples[Number(choice.value)]);
-    });
+    const offered = form.querySelector("[data-examples]");
+    if (!offered) return;
+    const examples = JSON.parse(document.getElementById(offered.dataset.examples).textContent);
+    const choice = offered.querySelector("select");
+    if (choice) {
+      choice.addEventListener("change", () => {
+        if (choice.value !== "") fillIn(form, examples[Number(choice.value)]);
+      });
+    }
+    for (const button of offered.querySelectorAll("[data-example]")) {
+      button.addEventListener("click", () => fillIn(form, examples[Number(button.dataset.example)]));
+    }
   }
 
   function prepareRaw(form) {
@@ -248,6 +254,8 @@
   }
   const target = document.getElementById(window.location.hash.slice(1));
   if (target && target.tagName === "DETAILS") target.open = true;
+  const filters = document.getElementById("filters");
+  if (filters && document.querySelector(".kvp-problem")) filters.open = true;
   for (const button of document.querySelectorAll("[data-needs-js]")) button.disabled = false;
   for (const hidden of document.querySelectorAll("[data-js]")) hidden.hidden = false;
   for (const button of document.querySelectorAll("[data-add]")) {
