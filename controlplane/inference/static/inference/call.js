@@ -239,6 +239,8 @@
     if (!raw) return;
     raw.addEventListener("toggle", () => {
       try {
+        // What the fields would require is then in the JSON.
+        form.noValidate = raw.open;
         if (raw.open) form.querySelector("[data-body]").value = bodyOf(form);
       } catch (error) {
         raw.open = false;
