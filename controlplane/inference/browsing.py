@@ -99,7 +99,7 @@ class BrowsableCallRenderer(PageRenderer):
             context["content"] = data
         return context
 
-    def about_answer(self, view: Any, request: Request) -> str:
+    def about_answer(self, view: Any, request: Request, description: str) -> str:
         """The forms say it."""
         return ""
 

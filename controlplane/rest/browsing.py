@@ -52,7 +52,7 @@ class PageRenderer(BrowsableAPIRenderer):
             problem_links=[],
             problems={str(status): words for status, words in REMEDIES.items()},
             link_groups=[] if failed else _links_of(view, data),
-            answer_about=self.about_answer(view, request),
+            answer_about=self.about_answer(view, request, context["description"]),
             table=None if failed else _table_of(view, data),
             forms=[]
             if response.status_code in _DENIED
@@ -79,12 +79,13 @@ class PageRenderer(BrowsableAPIRenderer):
             return None
         return super().get_filter_form([], view, request)
 
-    def about_answer(self, view: Any, request: Request) -> str:
-        """What the page shows, where the view is for more than that."""
+    def about_answer(self, view: Any, request: Request, description: str) -> str:
+        """What the page shows, where its description says something else."""
         if "GET" not in view.allowed_methods:
             return ""
         with override_method(view, request, "GET"):
-            return marked(Description(view, "GET").text())
+            about = marked(Description(view, "GET").text())
+        return "" if about == description else about
 
     def forms_of(self, view: Any, request: Request, shown: Any) -> list[CallForm]:
         """A form for each method with which something can be said; `shown` is the

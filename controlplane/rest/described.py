@@ -21,8 +21,8 @@ class Description:
         actions: Mapping[str, str] = getattr(view, "action_map", None) or {}
         handler = getattr(view, actions.get(method.lower(), method.lower()))
         # Where extend_schema leaves what it was told about a method.
-        extended = getattr(handler, "kwargs", {}).get("schema")
-        schema: Any = extended() if isinstance(extended, type) else type(view.schema)()
+        kind: Any = getattr(handler, "kwargs", {}).get("schema") or type(view.schema)
+        schema: Any = kind()
         schema.view, schema.method, schema.path = view, method, view.request.path
         self._schema = schema
         self._action = handler.__name__

@@ -150,7 +150,7 @@ def _parameter_field(parameter: OpenApiParameter) -> Field:
         parameter.name,
         _input_of_type(parameter.type, choices),
         Place(parameter.location),
-        help=parameter.description or "",
+        help=str(parameter.description or ""),
         required=parameter.required,
         default="" if parameter.default is None else str(parameter.default),
         choices=choices,
@@ -191,7 +191,7 @@ def _groups(
         if isinstance(field, serializers.Serializer):
             yield FieldGroup(title, about, tuple(own))
             own = []
-            about_it = " ".join(filter(None, [str(field.__doc__ or ""), field.help_text or ""]))
+            about_it = f"{field.__doc__ or ''} {field.help_text or ''}".strip()
             yield from _groups(field, values.get(name) or {}, f"{full}.", name, about_it)
         else:
             own.append(_body_field(full, field, values.get(name)))

@@ -234,6 +234,12 @@ def test_person__changes_part_of_an_agent__sends_no_more_than_that(
 
     assert sent.value.post_data_json == {"labels": {"zone": "a"}}
 
+    person.reload()
+    form.get_by_label("labels").fill("")
+    send(form)
+    with site.api() as api:
+        assert api.get("/api/v1/agents/v/").json()["labels"] == {}
+
 
 def test_person__types_what_is_no_json__is_told_and_nothing_is_sent(
     person: Page, site: Site

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from typing import Any
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 _CONTROLS = ("input", "select", "textarea")
@@ -68,3 +69,10 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self._texts.append(data)
+
+
+def opened(api: Any, path: str, status: int = 200) -> Page:
+    """The page that a browser gets there, with that status."""
+    answer = api.get(path, headers=HTML)
+    assert answer.status_code == status, answer.content
+    return Page(answer.content.decode())

@@ -8,18 +8,12 @@ from controlplane.forwarding.transport import NotSent, TimedOut
 from controlplane.inference import browsing
 from controlplane.operations.models import Operation
 from engine.contract import CATALOGUE, Role
-from tests.controlplane.inference.pages import HTML, Page
+from tests.controlplane.inference.pages import HTML, Page, opened
 
 pytestmark = pytest.mark.django_db
 
 CHANGES = sorted({entry.path for entry in CATALOGUE if entry.action} - {"/conf"})
 MODES = ("freeze", "hot_cache", "bypass")
-
-
-def opened(api, path: str, status: int = 200) -> Page:
-    answer = api.get(path, headers=HTML)
-    assert answer.status_code == status
-    return Page(answer.content.decode())
 
 
 @pytest.mark.parametrize("path", CHANGES)

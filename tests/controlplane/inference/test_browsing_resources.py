@@ -11,15 +11,9 @@ from controlplane.inference.browsing import agent_page
 from controlplane.operations.serializers import ACTIONS, NewOperationSerializer
 from controlplane.reconcile.models import Watch
 from controlplane.resources import ROUTES
-from tests.controlplane.inference.pages import HTML, Page
+from tests.controlplane.inference.pages import HTML, opened
 
 pytestmark = pytest.mark.django_db
-
-
-def opened(api, path: str, status: int = 200) -> Page:
-    answer = api.get(path, headers=HTML)
-    assert answer.status_code == status
-    return Page(answer.content.decode())
 
 
 def test_start__empty_fleet__says_how_agents_come(admin_api):

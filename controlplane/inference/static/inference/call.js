@@ -27,10 +27,10 @@
     if (isNull(control)) return null;
     const text = control.value.trim();
     switch (control.dataset.kind) {
-      case "number": return Number(text);
+      case "number": return text === "" ? null : Number(text);
       case "boolean": return text === "true";
       case "lines": return lines(control.value);
-      case "json": return JSON.parse(text);
+      case "json": return text === "" ? {} : JSON.parse(text);
       case "moment": return momentOf(control);
       case "password": return control.value;
       default: return text;
@@ -42,9 +42,12 @@
     return control.type === "datetime-local" ? new Date(control.value).toISOString() : control.value.trim();
   }
 
-  function isLeftOut(control, method) {
+  function isBlank(control) {
+    return !isNull(control) && control.value.trim() === "";
+  }
+
+  function isAsItWas(control) {
     if (isNull(control)) return false;
-    if (method !== "PATCH") return control.value.trim() === "";
     return control.tagName === "SELECT"
       ? control.value === "" || control.selectedOptions[0].defaultSelected
       : control.value === control.defaultValue;
@@ -59,13 +62,18 @@
   }
 
   function controlsIn(form, place) {
-    const all = form.querySelectorAll(`[data-place="${place}"]`);
-    return [...all].filter((control) => !isLeftOut(control, form.dataset.callMethod));
+    return [...form.querySelectorAll(`[data-place="${place}"]`)].filter((control) => !isBlank(control));
+  }
+
+  // Of a change, what is different now, emptied fields among it; all of it if nothing is.
+  function bodyControls(form) {
+    const changed = [...form.querySelectorAll('[data-place="body"]')].filter((control) => !isAsItWas(control));
+    return form.dataset.callMethod === "PATCH" && changed.length > 0 ? changed : controlsIn(form, "body");
   }
 
   function bodyOf(form) {
     const body = {};
-    for (const control of controlsIn(form, "body")) {
+    for (const control of bodyControls(form)) {
       try {
         put(body, control.name, valueOf(control));
       } catch (error) {
