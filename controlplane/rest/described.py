@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from drf_spectacular.utils import OpenApiExample
+from drf_spectacular.utils import OpenApiExample, OpenApiRequest
 from rest_framework.serializers import BaseSerializer
 
 from controlplane.rest.forms import Example
@@ -42,6 +42,8 @@ class Description:
     def body(self) -> type[BaseSerializer[Any]] | None:
         """The serializer that reads the body; None for a call without one."""
         found: Any = self._schema.get_request_serializer()
+        if isinstance(found, OpenApiRequest):
+            found = found.request
         if isinstance(found, BaseSerializer):
             return type(found)
         return found if isinstance(found, type) and issubclass(found, BaseSerializer) else None
