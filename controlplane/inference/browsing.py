@@ -25,7 +25,7 @@ from controlplane.inference.wishes import (
     WishParameter,
     wishes_for,
 )
-from controlplane.rest.browsing import PageRenderer
+from controlplane.rest.browsing import DENIED, PageRenderer
 from controlplane.rest.calls import calls_of, title_of
 from controlplane.rest.forms import CallForm, Example, Field, FieldGroup, Input, Place
 from controlplane.rest.links import Link, LinkGroup, agent_links, agent_page
@@ -83,17 +83,18 @@ class BrowsableCallRenderer(PageRenderer):
         context = super().get_context(data, accepted_media_type, renderer_context)
         view, request = renderer_context["view"], renderer_context["request"]
         agent_name = view.kwargs.get("agent_name", "")
-        if context["problem"] is None or context["problem"].status not in (401, 403):
-            context["calls"] = [
-                _call(request, endpoint, agent_name) for endpoint in view.endpoints.values()
-            ]
         context["breadcrumblist"] = list(_trail(request, view.get_view_name(), agent_name))
+        if renderer_context["response"].status_code in DENIED:
+            return context
+        context["calls"] = [
+            _call(request, endpoint, agent_name) for endpoint in view.endpoints.values()
+        ]
         group = next(iter(view.endpoints.values())).group
         context["link_groups"] = list(_link_groups(request, group, agent_name))
         if agent_name and context["problem"] is not None:
             context["problem_links"] = [
                 Link(f"Agent {agent_name}", agent_page(agent_name)),
-                Link("Probe it", reverse("agent-probe", args=[agent_name])),
+                Link("Probe it", f"{agent_page(agent_name)}probe/"),
             ]
         if isinstance(data, str):
             context["content"] = data

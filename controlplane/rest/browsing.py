@@ -14,7 +14,7 @@ from controlplane.rest.remedies import REMEDIES, problem_of
 from controlplane.rest.resource_forms import resource_forms
 from controlplane.rest.tables import Table, table_of
 
-_DENIED = (401, 403)
+DENIED = (401, 403)
 
 
 class PageRenderer(BrowsableAPIRenderer):
@@ -44,7 +44,7 @@ class PageRenderer(BrowsableAPIRenderer):
             answer_about=self.about_answer(view, request, context["description"]),
             table=None if failed else _table_of(view, data),
             forms=[]
-            if response.status_code in _DENIED
+            if response.status_code in DENIED
             else self.forms_of(view, request, getattr(data, "serializer", None)),
         )
         return context
@@ -55,7 +55,7 @@ class PageRenderer(BrowsableAPIRenderer):
 
     def get_description(self, view, status_code) -> str:  # type: ignore[no-untyped-def]
         """What the view is for, with what it quotes as code."""
-        if status_code in _DENIED:
+        if status_code in DENIED:
             return ""
         return marked(" ".join(view.get_view_description().split()))
 

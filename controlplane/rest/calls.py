@@ -10,7 +10,7 @@ from engine.contract import CATALOGUE, Endpoint
 def calls_of(agent_name: str = "") -> list[LinkGroup]:
     """Every documented call by group, at the paths of that agent, or without a name at
     those for which an agent can be chosen. A change is told by its method."""
-    base = f"/agents/{quote(agent_name)}" if agent_name else ""
+    base = f"/agents/{quote(agent_name, safe='')}" if agent_name else ""
     return [
         LinkGroup(title_of(group.value), tuple(_link(base, endpoint) for endpoint in endpoints))
         for group, endpoints in groupby(CATALOGUE, key=lambda endpoint: endpoint.group)

@@ -36,9 +36,14 @@ def listed(route: str, **query: str | int) -> str:
     return f"{reverse(route)}?{urlencode(query)}" if query else reverse(route)
 
 
+def page_of(route: str, name: str) -> str:
+    """The URL of what has that name on a list, whatever the name is."""
+    return f"{reverse(route).rstrip('/')}/{quote(name, safe='')}/"
+
+
 def agent_page(name: str) -> str:
     """The URL of an agent."""
-    return reverse("agent-detail", args=[name])
+    return page_of("agent-list", name)
 
 
 def agent_links(name: str, request: Request | None) -> dict[str, str]:
@@ -50,9 +55,9 @@ def agent_links(name: str, request: Request | None) -> dict[str, str]:
         "mode_changes": listed("modechange-list", agent=name),
         "operations": listed("operation-list", agent=name),
         "chunk_statistics": listed("chunkstatisticssnapshot-list", agent=name),
-        "watch": reverse("watch-detail", args=[name]),
+        "watch": page_of("watch-list", name),
         "audit": listed("auditentry-list", agent=name),
-        "status": f"/agents/{quote(name)}/agent/status",
+        "status": f"/agents/{quote(name, safe='')}/agent/status",
     }
     if request is None:
         return urls
@@ -65,10 +70,10 @@ def links_from(document: Mapping[str, object]) -> list[Link]:
     if agent := _text(document, "agent"):
         links.append(Link(f"Agent {agent}", agent_page(agent)))
     if engine := _text(document, "engine"):
-        links.append(Link(f"Engine {engine}", reverse("engine-detail", args=[engine])))
+        links.append(Link(f"Engine {engine}", page_of("engine-list", engine)))
     for key, title in _OPERATION_KEYS.items():
         if operation := _text(document, key):
-            links.append(Link(title, reverse("operation-detail", args=[operation])))
+            links.append(Link(title, page_of("operation-list", operation)))
     if operation := _text(document, "operation_id"):
         links.append(
             Link("Audit entries of the operation", listed("auditentry-list", operation=operation))

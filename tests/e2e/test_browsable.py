@@ -279,6 +279,18 @@ def test_call__refused__says_what_is_wrong_and_what_to_do(chromium: Browser, sit
     page.close()
 
 
+def test_call__partly_refused__says_what_is_set_all_the_same(chromium: Browser, site: Site) -> None:
+    page = chromium.new_page()
+    log_in(page, site, "/agents/v/conf")
+    form = page.locator("form[data-call-method=POST]")
+    form.get_by_label("Body (JSON)").fill('{"min_retrieve_tokens": 1, "chunk_size": 1}')
+    answer = send(form)
+
+    assert answer.locator("h3").inner_text().startswith("Partly refused:")
+    assert "'updated' is set" in answer.locator("p").inner_text()
+    page.close()
+
+
 def test_pages__without_javascript__read_and_say_what_needs_it(
     chromium: Browser, site: Site
 ) -> None:

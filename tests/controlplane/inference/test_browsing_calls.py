@@ -122,7 +122,7 @@ def test_page__of_a_call__leads_back_to_the_agent_and_to_what_is_kept(
 
     links = opened(operator_api, "/agents/worker-0/freeze/enable").links
 
-    assert "/api/v1/agents/worker-0" in links
+    assert "/api/v1/agents/worker-0/" in links
     assert "/api/v1/mode-changes?agent=worker-0" in links
     assert "/api/v1/audit?agent=worker-0" in links
     assert "/agents/worker-0/freeze/status#get_freeze_status" in links
@@ -145,7 +145,14 @@ def test_page__agent_cannot_be_reached__says_what_to_do(operator_api, make_agent
 
     assert "What to do:" in page.text
     assert "worker-0" in page.text
-    assert "/api/v1/agents/worker-0/probe" in page.links
+    assert "/api/v1/agents/worker-0/probe/" in page.links
+
+
+@pytest.mark.parametrize("name", ["nobody", "no body", "%3Cb%3E", "-", "x" * 200])
+def test_page__of_an_agent_that_is_none__says_so(operator_api, name):
+    page = opened(operator_api, f"/agents/{name}/freeze/status", status=404)
+
+    assert "GET /api/v1/agents/ lists the names" in page.text
 
 
 def test_page__anonymous__offers_to_log_in_and_comes_back(make_agent):

@@ -161,6 +161,9 @@
   }
 
   function remedyOf(response, answer) {
+    if (answer && answer.errors && Object.keys(answer.updated || {}).length > 0) {
+      return ["Partly refused", "What is under 'updated' is set; correct what is under 'errors' and send that again."];
+    }
     const [title, remedy] = PROBLEMS[response.status] || ["It failed", ""];
     return [title, [answer && answer.message, remedy].filter(Boolean).join(" ")];
   }
@@ -197,6 +200,7 @@
     }
     const button = event.submitter || form.querySelector("button[type=submit]");
     show(form, "Sending…", "", [], "", "");
+    for (const hint of document.querySelectorAll("[data-until-sent]")) hint.hidden = true;
     button.disabled = true;
     try {
       const response = await fetch(url, request);
