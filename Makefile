@@ -1,7 +1,7 @@
 # Everything that a person or CI does with this checkout. Each target sets up
 # what it needs in a virtual environment of its own.
 .DEFAULT_GOAL := help
-.PHONY: help run run-controlplane install install-test lint format schema test test-fast bench demo-vllm lock clean
+.PHONY: help run run-controlplane install install-test lint format schema docs clients test test-fast bench demo-vllm lock clean
 
 VENV ?= .venv
 CONTROLPLANE_VENV ?= .venv-controlplane
@@ -23,7 +23,7 @@ run-controlplane: ## start the control plane alone; installs neither torch nor v
 	@requirements/install.sh $(CONTROLPLANE_VENV) controlplane
 	@exec $(CONTROLPLANE_VENV)/bin/python manage.py up --without-agents
 
-lint: install-test ## ruff, mypy, import-linter, migrations, OpenAPI documents
+lint: install-test ## ruff, mypy, import-linter, migrations, generated documents
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -31,6 +31,7 @@ lint: install-test ## ruff, mypy, import-linter, migrations, OpenAPI documents
 	$(PY) manage.py makemigrations --check --dry-run
 	$(PY) manage.py spectacular --validate --fail-on-warn | diff -u docs/openapi/controlplane.yaml - || { echo "docs/openapi/controlplane.yaml is out of date: make schema"; exit 1; }
 	$(PY) -m engine.agent.openapi | diff -u docs/openapi/agent.json - || { echo "docs/openapi/agent.json is out of date: make schema"; exit 1; }
+	$(PY) manage.py document_commands | diff -u docs/commands.md - || { echo "docs/commands.md is out of date: make docs"; exit 1; }
 
 format: install-test ## rewrite the code as ruff likes it
 	$(VENV)/bin/ruff check --fix .
@@ -41,14 +42,24 @@ schema: install-test ## write both OpenAPI documents anew
 	$(PY) manage.py spectacular --validate --fail-on-warn --file docs/openapi/controlplane.yaml
 	$(PY) -m engine.agent.openapi > docs/openapi/agent.json
 
+clients: install-test ## generate the clients in Python and TypeScript into clients/
+	@requirements/node.sh $(VENV)
+	@requirements/clients.sh $(VENV) clients python typescript
+
+docs: install-test ## write docs/commands.md anew
+	$(PY) manage.py document_commands > docs/commands.md
+
 test: lint ## lint, then every test
 	@requirements/install.sh $(VENV) demo
 	@requirements/browser.sh
 	@requirements/redis.sh
+	@requirements/node.sh $(VENV)
+	@requirements/jq.sh
 	$(VENV)/bin/pytest
 
 test-fast: install-test ## every test that takes seconds at most, without lint
 	@requirements/redis.sh
+	@requirements/jq.sh
 	$(VENV)/bin/pytest -m "not slow"
 
 bench: install-test ## what is measured against peers and limits, as ratios
@@ -62,5 +73,5 @@ demo-vllm: install-test ## a real model in vLLM: one document, several questions
 lock: install-test ## resolve requirements/*.txt to exact versions anew
 	@requirements/lock.sh $(abspath $(VENV))
 
-clean: ## remove the virtual environments and caches; the data in var/ stays
-	rm -rf $(VENV) $(CONTROLPLANE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove the virtual environments, clients and caches; the data in var/ stays
+	rm -rf $(VENV) $(CONTROLPLANE_VENV) clients examples/typescript/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -56,14 +56,16 @@ def main(count: int) -> None:
 def _measure_appends() -> None:
     entry = _append()
     _make_twin()
-    bare, chained = [], []
+    bare, chained, changes = [], [], []
     # In turn, because the machine has moods.
     for _ in range(2):
         bare.append(_rate(lambda: _commit_bare(entry)))
         chained.append(_rate(lambda: _append()))
+        changes.append(_rate(_append_with_a_change))
     _tell("bare commits", max(bare), "a second")
     _tell("appends", max(chained), "a second")
     _tell("appends / bare commits", max(chained) / max(bare), "")
+    _tell("appends, each in a transaction of its own / bare", max(changes) / max(bare), "")
 
 
 def _append() -> AuditEntry:
@@ -81,6 +83,12 @@ def _append() -> AuditEntry:
         outcome="succeeded",
         status=200,
     )
+
+
+def _append_with_a_change() -> None:
+    """As a change is recorded: in the transaction that makes it."""
+    with transaction.atomic():
+        _append()
 
 
 def _make_twin() -> None:
@@ -174,6 +182,9 @@ def _queries() -> dict[str, list[str]]:
         "actor": lambda: f"actor={choose(simulated_audit.ACTORS)}/ci",
         "action": lambda: f"action={choose(('conf.update', 'user.login', 'freeze.enable'))}",
         "outcome": lambda: f"outcome={choose(('succeeded', 'failed', 'unknown'))}",
+        "stage": lambda: f"stage={choose(('completed', 'requested'))}",
+        "status": lambda: f"status={choose((200, 403, 418))}",
+        "kind of actor": lambda: f"actor_kind={choose(('token', 'controller'))}",
         "nothing of it": lambda: "outcome=cancelled",
         "target": lambda: f"target=agent:{choose(simulated_audit.AGENTS)}",
         "request": lambda: f"request_id={choose(request_ids)}",

@@ -62,7 +62,8 @@ def _read(database: str, told: dict[str, Any]) -> Iterator[Result]:
         )
         return
     if name not in MARKS:
-        print(f"  {database}: {name} {told['value']:,.0f} {told['unit']}")
+        digits = 2 if "/" in name else 0
+        print(f"  {database}: {name} {told['value']:,.{digits}f} {told['unit']}")
         return
     mark, higher = MARKS[name]
     yield Result(f"{database}: {name} {told['unit']}", told["value"], mark, higher)

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django.urls import reverse as path_of
 from django.views.generic import RedirectView
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,7 +17,9 @@ from controlplane.fleet.suggesting import agent_names
 from controlplane.resources import ROUTES
 from controlplane.rest.browsing import PageRenderer
 from controlplane.rest.calls import calls_of
+from controlplane.rest.components import LINKS
 from controlplane.rest.links import Link, LinkGroup, agent_page
+from engine.contract.components import referred
 
 to_index = RedirectView.as_view(pattern_name="index")
 
@@ -98,8 +100,14 @@ class IndexView(ViewersReadOperatorsChange, APIView):
     renderer_classes = [JSONRenderer, StartRenderer]
 
     @extend_schema(
-        operation_id="index",
-        responses={200: {"type": "object", "additionalProperties": {"type": "string"}}},
+        operation_id="get_index",
+        responses={
+            200: OpenApiResponse(
+                referred(LINKS),
+                "Where everything is.",
+                [OpenApiExample("Links", value={"agents": "http://127.0.0.1:8000/api/v1/agents"})],
+            )
+        },
     )
     def get(self, request: Request) -> Response:
         """URLs of the control plane's own resources, by name."""

@@ -13,6 +13,7 @@ from controlplane.audit.forwarding.receivers import BadReceiver, read_syslog, re
 from controlplane.audit.reads import BadReadPolicy, read_policies
 from controlplane.keyfile import read_or_create
 from controlplane.resources import OWN_RESOURCES
+from controlplane.rest.about import DESCRIPTION
 from engine.contract import CATALOGUE
 from engine.contract.version import version
 
@@ -258,7 +259,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PAGINATION_CLASS": "controlplane.rest.pagination.StrictCursorPagination",
     "PAGE_SIZE": 50,
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "controlplane.rest.resource_schema.ResourceSchema",
     "EXCEPTION_HANDLER": "controlplane.errors.exception_handler",
     # `?format=` is a parameter of a documented endpoint.
     "URL_FORMAT_OVERRIDE": None,
@@ -270,7 +271,7 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "KVPlane",
-    "DESCRIPTION": "The control plane for the KV caches behind vLLM.",
+    "DESCRIPTION": DESCRIPTION,
     "VERSION": version(),
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -292,17 +293,28 @@ SPECTACULAR_SETTINGS = {
         "UserRole": "controlplane.accounts.models.UserRole",
         "AgentRole": "controlplane.fleet.models.ROLE_CHOICES",
         "Stage": "controlplane.audit.models.Stage",
-        "State": "controlplane.operations.models.State",
+        "OperationState": "controlplane.operations.models.State",
         "RevisionState": "controlplane.configuration.models.RevisionState",
         "RevisionSource": "controlplane.configuration.models.Source",
         "ModeChangeState": "controlplane.modes.models.ModeChangeState",
         "ModeChangeSource": "controlplane.modes.models.ModeSource",
+        "Mode": "controlplane.modes.models.Mode",
+        "Dialect": "controlplane.fleet.models.Dialect",
+        "AgentHealth": "controlplane.fleet.models.Health",
+        "ActorKind": "controlplane.audit.actors.ActorKind",
+        "Policy": "controlplane.reconcile.models.Policy",
+        "Trigger": "controlplane.statistics.models.Trigger",
+        "Action": "controlplane.operations.serializers.ACTION_CHOICES",
+        "OnFailure": "controlplane.operations.serializers.ON_FAILURE_CHOICES",
+        "ProblemKind": "controlplane.audit.serializers.KIND_CHOICES",
     },
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "SORT_OPERATIONS": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "controlplane.rest.schemas.add_error_answers",
+        "controlplane.rest.schemas.complete",
+        "controlplane.rest.schemas.describe_parameters",
         "controlplane.rest.schemas.let_anything_be_null",
         "controlplane.rest.schemas.order_methods",
     ],

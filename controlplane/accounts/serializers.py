@@ -7,8 +7,10 @@ from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.validators import UniqueValidator
 
+from controlplane.accounts import examples
 from controlplane.accounts.models import ApiToken, User, UserRole, one_line
 from controlplane.accounts.services import IssuedToken
+from controlplane.rest.examples import sent, shown
 
 _ROLES = "A viewer reads, an operator changes, an admin also manages agents, users and tokens."
 
@@ -19,6 +21,7 @@ def in_the_future(moment: datetime) -> None:
         raise serializers.ValidationError("Give a moment in the future, or leave it out.")
 
 
+@shown(examples.USER)
 class UserSerializer(serializers.ModelSerializer[User]):
     """A user; `role` is the role that counts."""
 
@@ -32,6 +35,7 @@ class UserSerializer(serializers.ModelSerializer[User]):
         read_only_fields = fields
 
 
+@sent("A person", examples.NEW_USER)
 class NewUserSerializer(serializers.Serializer[User]):
     """What is needed to make a user."""
 
@@ -61,6 +65,7 @@ class NewUserSerializer(serializers.Serializer[User]):
     role = serializers.ChoiceField(choices=UserRole.choices, help_text=_ROLES)
 
 
+@sent("Another role", examples.USER_CHANGES)
 class UserChangesSerializer(serializers.Serializer[User]):
     """What can be changed about a user; only what is given is changed."""
 
@@ -81,6 +86,7 @@ class UserChangesSerializer(serializers.Serializer[User]):
     )
 
 
+@shown(examples.TOKEN)
 class TokenSerializer(serializers.ModelSerializer[ApiToken]):
     """A token without the token."""
 
@@ -102,6 +108,7 @@ class TokenSerializer(serializers.ModelSerializer[ApiToken]):
         read_only_fields = fields
 
 
+@sent("A token of one's own", examples.NEW_TOKEN)
 class NewTokenSerializer(serializers.Serializer[ApiToken]):
     """What is needed to make a token."""
 
@@ -129,6 +136,7 @@ class NewTokenSerializer(serializers.Serializer[ApiToken]):
     )
 
 
+@shown(examples.ISSUED_TOKEN)
 class IssuedTokenSerializer(serializers.Serializer[IssuedToken]):
     """A token just made, with the token: shown this once."""
 

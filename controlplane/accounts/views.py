@@ -1,10 +1,11 @@
 """Users and API tokens over HTTP."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import mixins, status
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
@@ -18,32 +19,20 @@ from controlplane.accounts.filters import TokenFilter, UserFilter
 from controlplane.accounts.models import ApiToken, User, UserRole
 from controlplane.accounts.permissions import AdminsOnly, access_role
 from controlplane.middleware import request_id_of
+from controlplane.rest.answers import problem
 from controlplane.rest.links import Link, LinkGroup, listed
 
-_LAST_ADMIN = OpenApiResponse(
-    {"$ref": "#/components/schemas/Error"}, "It would leave nobody who can manage users."
+_LAST_ADMIN = problem(
+    HTTPStatus.CONFLICT,
+    "Last admin",
+    "This is the only active admin; make another user an admin first.",
+    "It would leave nobody who can manage users.",
 )
-_NAME_TAKEN = OpenApiResponse(
-    {"$ref": "#/components/schemas/Error"}, "Somebody else made a user of that name meanwhile."
-)
-_ISSUED = OpenApiExample(
-    "Issued",
-    value={
-        "token": "kvp_7mX2…",
-        "details": {
-            "id": 7,
-            "name": "grafana",
-            "user": "ada",
-            "role": "viewer",
-            "prefix": "kvp_7mX2aQ",
-            "created_at": "2026-11-23T21:00:00Z",
-            "expires_at": None,
-            "revoked_at": None,
-            "last_used_at": None,
-        },
-    },
-    response_only=True,
-    status_codes=["201"],
+_NAME_TAKEN = problem(
+    HTTPStatus.CONFLICT,
+    "Name taken",
+    "A user 'anna' exists; choose another name.",
+    "Somebody else made a user of that name meanwhile.",
 )
 
 
@@ -83,7 +72,7 @@ class UserViewSet(
             "partial_update": serializers.UserChangesSerializer,
         }.get(self.action, serializers.UserSerializer)
 
-    @extend_schema(responses={201: serializers.UserSerializer, 409: _NAME_TAKEN})
+    @extend_schema(responses={201: serializers.UserSerializer, **_NAME_TAKEN})
     def create(self, request: Request) -> Response:
         """Make a user who can log in."""
         data = self._validated(request)
@@ -97,7 +86,7 @@ class UserViewSet(
         )
         return Response(serializers.UserSerializer(user).data, status=status.HTTP_201_CREATED)
 
-    @extend_schema(responses={200: serializers.UserSerializer, 409: _LAST_ADMIN})
+    @extend_schema(responses={200: serializers.UserSerializer, **_LAST_ADMIN})
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change role, e-mail, password, or whether the user may log in."""
         user = services.update_user(
@@ -108,7 +97,7 @@ class UserViewSet(
         )
         return Response(serializers.UserSerializer(user).data)
 
-    @extend_schema(responses={204: None, 409: _LAST_ADMIN})
+    @extend_schema(responses={204: None, **_LAST_ADMIN})
     def destroy(self, request: Request, pk: str) -> Response:
         """Delete a user and the user's tokens."""
         services.delete_user(
@@ -153,7 +142,6 @@ class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericView
     @extend_schema(
         request=serializers.NewTokenSerializer,
         responses={201: OpenApiResponse(serializers.IssuedTokenSerializer)},
-        examples=[_ISSUED],
     )
     def create(self, request: Request) -> Response:
         """Make a token. It is shown in this answer and never again."""
@@ -177,6 +165,7 @@ class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericView
         response["Cache-Control"] = "no-store"
         return response
 
+    @extend_schema(operation_id="revoke_token")
     def destroy(self, request: Request, pk: str) -> Response:
         """Revoke a token: it is useless from now on, and stays on the list."""
         token = self.get_object()

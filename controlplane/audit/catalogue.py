@@ -37,6 +37,7 @@ OWN_ACTIONS = {
     "enrolment_token.create": "An enrolment token was made.",
     "enrolment_token.revoke": "An enrolment token was revoked.",
     "mode.adopt": "Modes changed past the control plane were accepted.",
+    "mode.give_up": "A mode whose time is up could not be ended; the control loop has given up.",
     "operation.cancel": "An operation was called off.",
     "request.fail": "A call that would have changed something was not carried out.",
     "request.make": "A call that could have changed something changed nothing.",

@@ -42,7 +42,7 @@ _EMPTY = Head(0, GENESIS, FIRST_KEY, "")
 
 
 def read_head(before: str = "") -> Head:
-    """The end of the chain now, after the statement `before`, which goes along with the
+    """The end of the chain now, after the statements `before`, which go along with the
     question. Raises django.db.DatabaseError."""
     connection = connections[router.db_for_write(AuditEntry)]
     with connection.cursor() as cursor:
@@ -50,7 +50,7 @@ def read_head(before: str = "") -> Head:
             f"{before} SELECT id, mac, key_id, {_AT[connection.vendor]}, action, target "  # noqa: S608
             "FROM audit_auditentry ORDER BY id DESC LIMIT 1"
         )
-        if before:
+        for _ in range(before.count(";")):
             cursor.nextset()
         last = cursor.fetchone()
     if last is None:

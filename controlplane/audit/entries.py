@@ -8,15 +8,12 @@ no second copy that could say something else.
 
 import hashlib
 import uuid
-from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from json.encoder import encode_basestring
 from typing import Any
 
-import rfc8785
-
+from controlplane.audit import canonical
 from controlplane.audit.actors import Actor
 from controlplane.audit.difference import Diff
 from controlplane.audit.limits import MAX_REASON
@@ -26,7 +23,6 @@ MAX_PART_BYTES = 64 << 10
 """More than that of a request, an answer, a state before or after, or a difference is
 left out; its length and SHA-256 digest stand in its place."""
 _AT = "at"
-_NULL = b"null"
 Scalar = str | int | float | None
 _MAX_INTEGER = (1 << 53) - 1  # RFC 8785, appendix D: what every reader takes for the same number.
 
@@ -74,7 +70,7 @@ class Content:
             "reason": redact_text(self.reason)[:MAX_REASON],
             "outcome": self.outcome,
             "status": self.status,
-            "duration_ms": None if self.duration_ms is None else round(self.duration_ms, 3),
+            "duration_ms": None if self.duration_ms is None else fit(round(self.duration_ms, 3)),
         }
 
     def parts(self) -> dict[str, object]:
@@ -96,6 +92,11 @@ class Encoded:
     _before: bytes
     _after: bytes
 
+    @property
+    def longest_half(self) -> int:
+        """Bytes of what comes before the moment or of what comes after it."""
+        return max(len(self._before), len(self._after))
+
     def at(self, text: str) -> bytes:
         """The whole document, with that moment."""
         return b'{%b,"%b":"%b",%b}' % (self._before, _AT.encode(), text.encode(), self._after)
@@ -103,24 +104,22 @@ class Encoded:
 
 def encode(scalars: Mapping[str, Scalar], parts: Mapping[str, object]) -> Encoded:
     """The document, without its moment. Parts are redacted and made to fit."""
-    written = {name: _encode_scalar(value) for name, value in scalars.items()}
-    for name, part in parts.items():
-        written[name] = _NULL if part is None else _encode_part(part)
-    # Canonical JSON has its keys in order, and all of these are ASCII.
-    names = sorted(written)
-    place = bisect(names, _AT)
-    return Encoded(_join(names[:place], written), _join(names[place:], written))
+    fitting = {name: None if part is None else fit(redact(part)) for name, part in parts.items()}
+    encoded = _encode({**scalars, **fitting})
+    if encoded.longest_half > MAX_PART_BYTES:
+        return _encode({**scalars, **{name: _shorten(part) for name, part in fitting.items()}})
+    return encoded
 
 
-def _join(names: Sequence[str], written: Mapping[str, bytes]) -> bytes:
-    return b",".join(b'"%b":%b' % (name.encode(), written[name]) for name in names)
+def _encode(document: Mapping[str, object]) -> Encoded:
+    # Canonical JSON has its keys in order: some come before the moment, some after.
+    before = {name: value for name, value in document.items() if name < _AT}
+    after = {name: value for name, value in document.items() if name > _AT}
+    return Encoded(_members(before), _members(after))
 
 
-def _encode_scalar(value: Scalar) -> bytes:
-    if isinstance(value, str):
-        # What the standard library writes in C is the same for texts (RFC 8785, 3.2.2.2).
-        return encode_basestring(value).encode()
-    return _NULL if value is None else rfc8785.dumps(value)
+def _members(document: Mapping[str, object]) -> bytes:
+    return canonical.dumps(document)[1:-1]
 
 
 def moment(at: datetime) -> str:
@@ -128,12 +127,12 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _encode_part(value: object) -> bytes:
-    encoded = rfc8785.dumps(fit(redact(value)))
+def _shorten(part: object) -> object:
+    encoded = canonical.dumps(part)
     if len(encoded) <= MAX_PART_BYTES:
-        return encoded
+        return part
     digest = hashlib.sha256(encoded).hexdigest()
-    return rfc8785.dumps({"left_out": f"{len(encoded)} bytes", "sha256": digest})
+    return {"left_out": f"{len(encoded)} bytes", "sha256": digest}
 
 
 def fit(value: object) -> Any:
@@ -141,8 +140,11 @@ def fit(value: object) -> Any:
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, int | float):
-        # Also a float: one that is whole is written like an integer. NaN is not less.
-        return value if abs(value) <= _MAX_INTEGER else str(value)
+        # NaN is not less.
+        if not abs(value) <= _MAX_INTEGER:
+            return str(value)
+        # A float that is whole is written like an integer.
+        return int(value) if value == int(value) else value
     if isinstance(value, Mapping):
         return {str(key): fit(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -10,7 +10,7 @@ from django_filters import rest_framework as filters
 from controlplane.audit import searching
 from controlplane.audit.actors import ActorKind
 from controlplane.audit.models import AuditEntry, Stage
-from controlplane.rest.filters import MomentFilter
+from controlplane.rest.filters import MomentFilter, WholeNumberFilter
 
 
 class AuditFilter(filters.FilterSet):
@@ -34,9 +34,7 @@ class AuditFilter(filters.FilterSet):
         choices=Stage.choices, help_text="Before a change, after it, or neither."
     )
     outcome = filters.CharFilter(help_text="What came of it, such as succeeded, failed or denied.")
-    status = filters.NumberFilter(
-        min_value=100, max_value=599, decimal_places=0, help_text="HTTP status of the answer."
-    )
+    status = WholeNumberFilter(min_value=100, max_value=599, help_text="HTTP status of the answer.")
     since = MomentFilter(
         method="begin",
         help_text="This moment or later, such as 2026-01-31T12:00:00Z.",

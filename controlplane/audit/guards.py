@@ -2,21 +2,18 @@
 entries, and adding one anywhere but at the end. Also its index of the text in
 differences.
 
-Whoever owns the table can take the guards away; verifying notices, and the signed
-heads outside of the database tell what was done meanwhile.
+Whoever owns the table can take the guards away; verifying notices (`inspection.py`), and
+the signed heads outside of the database tell what was done meanwhile.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models.fields.generated import GeneratedField
-
-from controlplane.audit.models import AuditEntry
 
 TABLE = "audit_auditentry"
 
-_SQLITE = {
+SQLITE = {
     "audit_refuse_update": """
         CREATE TRIGGER audit_refuse_update BEFORE UPDATE ON audit_auditentry
         BEGIN SELECT RAISE(ABORT, 'audit entries are append-only'); END""",
@@ -29,7 +26,7 @@ _SQLITE = {
         WHEN NEW.id <= (SELECT coalesce(max(id), 0) FROM audit_auditentry)
         BEGIN SELECT RAISE(ABORT, 'audit entries are append-only'); END""",
 }
-_SQLITE_SEARCH = (
+SQLITE_SEARCH = (
     "CREATE VIRTUAL TABLE audit_changes USING fts5(changes, content='', tokenize='trigram')",
     """
     CREATE TRIGGER audit_index_changes AFTER INSERT ON audit_auditentry
@@ -42,7 +39,7 @@ _SQLITE_SEARCH = (
     BEGIN INSERT INTO audit_changes(audit_changes, rowid, changes)
     VALUES ('delete', OLD.id, json_extract(OLD.document, '$.diff')); END""",
 )
-_POSTGRESQL_FUNCTIONS = (
+POSTGRESQL_FUNCTIONS = (
     """
     CREATE FUNCTION audit_refuse() RETURNS trigger AS $$
     BEGIN RAISE EXCEPTION 'audit entries are append-only'
@@ -59,7 +56,7 @@ _POSTGRESQL_FUNCTIONS = (
     END
     $$ LANGUAGE plpgsql""",
 )
-_POSTGRESQL = {
+POSTGRESQL = {
     "audit_refuse_update": """
         CREATE TRIGGER audit_refuse_update BEFORE UPDATE ON audit_auditentry
         FOR EACH ROW EXECUTE FUNCTION audit_refuse()""",
@@ -74,7 +71,7 @@ _POSTGRESQL = {
         FOR EACH ROW EXECUTE FUNCTION audit_refuse_insert()""",
 }
 # An operator class for text that begins anywhere, from the extension pg_trgm.
-_POSTGRESQL_SEARCH = (
+POSTGRESQL_SEARCH = (
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",
     """
     CREATE INDEX audit_changes ON audit_auditentry
@@ -85,62 +82,10 @@ _POSTGRESQL_SEARCH = (
 def install(connection: BaseDatabaseWrapper) -> None:
     """Set up what there is, in a database that has none of it."""
     if connection.vendor == "postgresql":
-        _execute(connection, *_POSTGRESQL_FUNCTIONS, *_POSTGRESQL_SEARCH)
+        _execute(connection, *POSTGRESQL_FUNCTIONS, *POSTGRESQL_SEARCH)
     else:
-        _execute(connection, *_SQLITE_SEARCH)
+        _execute(connection, *SQLITE_SEARCH)
     _raise(connection)
-
-
-def missing(connection: BaseDatabaseWrapper) -> list[str]:
-    """The names of triggers and computed columns that should be there and are not, or
-    not as they were made, or are switched off."""
-    return [*_missing_triggers(connection), *_missing_columns(connection)]
-
-
-def _missing_columns(connection: BaseDatabaseWrapper) -> list[str]:
-    computed = [
-        field for field in AuditEntry._meta.concrete_fields if isinstance(field, GeneratedField)
-    ]
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(
-                "SELECT attname FROM pg_attribute "
-                "WHERE attrelid = %s::regclass AND attgenerated = 's'",
-                [TABLE],
-            )
-            found = {name for (name,) in cursor.fetchall()}
-            return [field.name for field in computed if field.column not in found]
-        cursor.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s", [TABLE])
-        (made,) = cursor.fetchone()
-    return [
-        field.name
-        for field in computed
-        if f'"{field.column}" ' not in made
-        or f"GENERATED ALWAYS AS ({field.generated_sql(connection)[0]}) VIRTUAL" not in made
-    ]
-
-
-def _missing_triggers(connection: BaseDatabaseWrapper) -> list[str]:
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(
-                "SELECT t.tgname, p.proname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
-                "WHERE t.tgrelid = %s::regclass AND t.tgenabled IN ('O', 'A')",
-                [TABLE],
-            )
-            found = dict(cursor.fetchall())
-            expected = {
-                name: "audit_refuse_insert" if name.endswith("insert") else "audit_refuse"
-                for name in _POSTGRESQL
-            }
-        else:
-            cursor.execute(
-                "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = %s",
-                [TABLE],
-            )
-            found = {name: _plain(sql) for name, sql in cursor.fetchall()}
-            expected = {name: _plain(sql) for name, sql in _SQLITE.items()}
-    return [name for name, made in expected.items() if found.get(name) != made]
 
 
 @contextmanager
@@ -158,14 +103,10 @@ def _raise(connection: BaseDatabaseWrapper) -> None:
 
 
 def _made(connection: BaseDatabaseWrapper) -> dict[str, str]:
-    return _POSTGRESQL if connection.vendor == "postgresql" else _SQLITE
+    return POSTGRESQL if connection.vendor == "postgresql" else SQLITE
 
 
 def _execute(connection: BaseDatabaseWrapper, *statements: str) -> None:
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
-
-
-def _plain(sql: str) -> str:
-    return " ".join(sql.split())

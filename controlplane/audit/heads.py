@@ -11,6 +11,8 @@ the database's owner has no say: on another host, or in a store that only append
 
 import base64
 import binascii
+import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ import rfc8785
 from django.conf import settings
 from django.utils import timezone
 
+from controlplane.audit import turns
 from controlplane.audit.chain import Head, read_head
 from controlplane.audit.entries import moment
 from controlplane.audit.keys import KeyRing, key_ring
@@ -68,6 +71,7 @@ class HeadWriter:
         head = read_head()
         if head.id in (0, self._written):
             return None
+        turns.settle()
         now = timezone.now()
         _append(self._directory / f"heads-{now:%Y-%m-%d}.jsonl", _line(head, now, self._keys))
         self._written = head.id
@@ -100,11 +104,19 @@ def _line(head: Head, now: datetime, keys: KeyRing) -> bytes:
 
 
 def _append(path: Path, line: bytes) -> None:
+    """Raises OSError; then the file is as it was."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        # One write: lines of several processes do not mix.
-        os.write(descriptor, line)
+        # Other processes append too.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        length = os.fstat(descriptor).st_size
+        if length and os.pread(descriptor, 1, length - 1) != b"\n":
+            # What a power cut left; it must not take this line along.
+            line = b"\n" + line
+        if os.write(descriptor, line) != len(line):
+            os.ftruncate(descriptor, length)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -123,5 +135,12 @@ def _read(line: bytes, place: str) -> SignedHead:
             signature=signature,
             place=place,
         )
-    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        binascii.Error,
+    ) as error:
         raise UnreadableHead(f"{place} is not a signed head") from error

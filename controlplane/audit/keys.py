@@ -27,6 +27,8 @@ from django.db import DatabaseError
 
 from controlplane.keyfile import read_or_create, read_or_write
 
+_MIN_KEY = 32
+"""Characters; less is a file that was damaged, or a key that can be guessed."""
 _KEY_ID = re.compile(r"k[1-9][0-9]{0,8}", re.ASCII)
 
 
@@ -36,7 +38,8 @@ class KeyUnavailable(DatabaseError):
 
 
 class KeyRing:
-    """The keys in one directory, made when they are first needed."""
+    """The keys in one directory. A key that is missing is never made anew: entries would
+    be authenticated with it that nobody could tell from forged ones."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -56,7 +59,8 @@ class KeyRing:
         return key
 
     def make_hmac_key(self, key_id: str) -> None:
-        """Make sure that there is a key of that id. Raises KeyUnavailable."""
+        """Make sure that there is a key of that id: for the first entry, and for a
+        rotation. Raises KeyUnavailable."""
         try:
             read_or_create(self._hmac_path(key_id))
         except OSError as error:
@@ -85,10 +89,11 @@ class KeyRing:
     def _read_hmac_key(self, key_id: str) -> bytes:
         path = self._hmac_path(key_id)
         try:
-            # The first key is made with the first entry; the others by a rotation.
-            text = read_or_create(path) if key_id == "k1" else path.read_text().strip()
+            text = path.read_text().strip()
         except OSError as error:
             raise KeyUnavailable(f"key {key_id} of the audit log: {error}") from error
+        if len(text) < _MIN_KEY:
+            raise KeyUnavailable(f"key {key_id} of the audit log: {path.name} holds no key")
         return hashlib.sha256(text.encode()).digest()
 
     def _hmac_path(self, key_id: str) -> Path:

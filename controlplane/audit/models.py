@@ -109,6 +109,9 @@ class AuditEntry(models.Model):
             models.Index(fields=["outcome", "id"], name="audit_outcome"),
             models.Index(fields=["request_id", "id"], name="audit_request"),
             models.Index(fields=["operation_id", "id"], name="audit_operation"),
+            models.Index(fields=["stage", "id"], name="audit_stage"),
+            models.Index(fields=["status", "id"], name="audit_status"),
+            models.Index(fields=["actor_kind", "id"], name="audit_actor_kind"),
         ]
 
     def __str__(self) -> str:

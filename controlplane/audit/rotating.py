@@ -5,7 +5,7 @@ import uuid
 
 from django.db import transaction
 
-from controlplane.audit import chain, services
+from controlplane.audit import chain, services, turns
 from controlplane.audit.actors import Actor
 from controlplane.audit.keys import KeyRing
 from controlplane.audit.models import AuditEntry
@@ -18,7 +18,7 @@ def rotate_key(keys: KeyRing, *, actor: Actor, reason: str) -> AuditEntry:
     Raises KeyUnavailable and django.db.DatabaseError.
     """
     with transaction.atomic():
-        current = chain.read_head(services.in_turn()).next_key
+        current = chain.read_head(turns.begin()).next_key
         following = f"k{int(re.sub('[^0-9]', '', current)) + 1}"
         keys.make_hmac_key(following)
         return services.record(

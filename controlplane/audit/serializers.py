@@ -7,11 +7,18 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
-from controlplane.audit.models import AuditEntry
+from controlplane.audit import examples
+from controlplane.audit.actors import ActorKind
+from controlplane.audit.models import AuditEntry, Stage
 from controlplane.audit.reports import Kind
+from controlplane.rest.components import DIFF, LINKS
+from controlplane.rest.examples import shown
+from engine.contract import schemas
+from engine.contract.components import referred
 
 _OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 _OBJECT_OR_NULL: dict[str, Any] = {"type": ["object", "null"], "additionalProperties": True}
+KIND_CHOICES = [(kind.value, kind.value) for kind in Kind]
 _FOUND_BY = {"request": "request_id", "operation": "operation", "agent": "agent"}
 
 
@@ -25,9 +32,17 @@ class _ObjectOrNullField(serializers.JSONField):
     pass
 
 
+@extend_schema_field(referred(schemas.nullable(DIFF)))
+class _DiffOrNullField(serializers.JSONField):
+    pass
+
+
+@shown(examples.ENTRY)
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
     """One entry, as it was written, with its place in the chain."""
 
+    stage = serializers.ChoiceField(choices=Stage.choices, read_only=True)
+    actor_kind = serializers.ChoiceField(choices=ActorKind.choices, read_only=True)
     operation_id = serializers.UUIDField(read_only=True, allow_null=True)
     on_behalf_of = serializers.CharField(read_only=True)
     source_address = serializers.CharField(read_only=True)
@@ -36,7 +51,7 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
     answer = serializers.JSONField(read_only=True, allow_null=True)
     before = _ObjectOrNullField(read_only=True)
     after = _ObjectOrNullField(read_only=True)
-    diff = _ObjectOrNullField(read_only=True)
+    diff = _DiffOrNullField(read_only=True)
     duration_ms = serializers.FloatField(read_only=True, allow_null=True)
     links = serializers.SerializerMethodField(
         help_text="Everything in the same request, in the same operation, about the same agent."
@@ -76,7 +91,7 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
         ]
         read_only_fields = fields
 
-    @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+    @extend_schema_field(referred(LINKS))
     def get_links(self, entry: AuditEntry) -> dict[str, str]:
         """URLs of what goes with the entry, by name."""
         base = reverse("auditentry-list", request=self.context.get("request"))
@@ -95,11 +110,12 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
 class ProblemSerializer(serializers.Serializer[Any]):
     """The first thing that is wrong."""
 
-    kind = serializers.ChoiceField(choices=[kind.value for kind in Kind])
+    kind = serializers.ChoiceField(choices=KIND_CHOICES)
     entry = serializers.IntegerField(allow_null=True, help_text="The number of the entry.")
     message = serializers.CharField()
 
 
+@shown(examples.VERIFICATION)
 class VerificationSerializer(serializers.Serializer[Any]):
     """What verifying found."""
 
@@ -114,6 +130,7 @@ class VerificationSerializer(serializers.Serializer[Any]):
     problem = ProblemSerializer(allow_null=True)
 
 
+@shown(examples.LATEST_VERIFICATION)
 class LatestVerificationSerializer(serializers.Serializer[Any]):
     """What was found when somebody looked last; nulls if nobody did yet."""
 

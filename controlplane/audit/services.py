@@ -4,26 +4,20 @@ import logging
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
-from django.db import DatabaseError, connections, router, transaction
-from django.utils import timezone
+from django.db import DatabaseError, transaction
 
-from controlplane.audit import chain, trail
+from controlplane.audit import trail
 from controlplane.audit.actors import Actor
+from controlplane.audit.appending import append
 from controlplane.audit.catalogue import check_action
 from controlplane.audit.difference import difference
-from controlplane.audit.entries import Content, encode, moment
+from controlplane.audit.entries import Content, encode
 from controlplane.audit.events import is_event, publish
-from controlplane.audit.keys import key_ring
 from controlplane.audit.limiter import DenialLimiter
 from controlplane.audit.models import AuditEntry, Stage
 
 logger = logging.getLogger(__name__)
-_TURN = 0x6B7670  # Of the application's choosing: "kvp".
-_INSERT = (
-    "INSERT INTO audit_auditentry (id, key_id, previous, mac, document) VALUES (%s, %s, %s, %s, %s)"
-)
 _denials = DenialLimiter(per_key=10, window_s=60.0, keys=1024)
 
 
@@ -85,38 +79,9 @@ def record(
 
 
 def _append(content: Content) -> AuditEntry:
-    """Put it at the end of the chain. Whoever does so waits until the entry before is
-    committed: SQLite has one writer anyway, PostgreSQL is told by a lock."""
-    using = router.db_for_write(AuditEntry)
-    keys = key_ring()
-    scalars = content.scalars()
-    encoded = encode(scalars, content.parts())
-    # A login is recorded outside of a transaction: the lock would end with its statement.
-    with transaction.atomic(using=using, savepoint=False):
-        head = chain.read_head(in_turn())
-        number = head.id + 1
-        # A clock that was set back must not put a later entry before an earlier one.
-        at = max(moment(timezone.now()), head.at)
-        whole = encoded.at(at)
-        mac = chain.mac_of(keys, whole, number, head.next_key, head.mac)
-        row = (number, head.next_key, head.mac, mac, whole.decode())
-        with connections[using].cursor() as cursor:
-            cursor.execute(_INSERT, row)
-    return _stored(row, content, scalars, datetime.fromisoformat(at))
-
-
-def in_turn() -> str:
-    """A statement that waits until nobody else is adding an entry; the turn ends with the
-    transaction. "" where whoever writes is alone anyway."""
-    connection = connections[router.db_for_write(AuditEntry)]
-    return f"SELECT pg_advisory_xact_lock({_TURN});" if connection.vendor == "postgresql" else ""
-
-
-def _stored(
-    row: tuple[Any, ...], content: Content, scalars: Mapping[str, Any], at: Any
-) -> AuditEntry:
     """The entry with the columns as the database computes them."""
-    number, key_id, previous, mac, encoded = row
+    scalars = content.scalars()
+    appended = append(encode(scalars, content.parts()))
     computed = {
         name: scalars[name]
         for name in (
@@ -125,12 +90,12 @@ def _stored(
         )
     }
     entry = AuditEntry(
-        id=number,
-        key_id=key_id,
-        previous=previous,
-        mac=mac,
-        document=encoded,
-        created_at=at,
+        id=appended.id,
+        key_id=appended.key_id,
+        previous=appended.previous,
+        mac=appended.mac,
+        document=appended.document,
+        created_at=datetime.fromisoformat(appended.at),
         operation_id=content.operation_id,
         **computed,
     )

@@ -1,6 +1,6 @@
 """`/api/v1/audit/`."""
 
-from django.urls import path
+from django.urls import re_path
 
 from controlplane.audit.views import AuditViewSet, ExportView, VerificationView
 from controlplane.rest.routers import LenientRouter
@@ -9,7 +9,7 @@ router = LenientRouter()
 router.register("audit", AuditViewSet)
 
 urlpatterns = [
-    path("audit/export", ExportView.as_view(), name="audit-export"),
-    path("audit/verification", VerificationView.as_view(), name="audit-verification"),
+    re_path(r"^audit/export/?$", ExportView.as_view(), name="audit-export"),
+    re_path(r"^audit/verification/?$", VerificationView.as_view(), name="audit-verification"),
     *router.urls,
 ]

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from django.db import DatabaseError, connections, router
 
-from controlplane.audit import guards
+from controlplane.audit import inspection
 from controlplane.audit.chain import FIRST_KEY, GENESIS, KEY_TARGET, ROTATE
 from controlplane.audit.heads import SignedHead, UnreadableHead, read_heads
 from controlplane.audit.keys import KeyRing, KeyUnavailable
@@ -24,7 +24,7 @@ from controlplane.audit.models import AuditEntry
 from controlplane.audit.reports import Kind, Problem, Report
 
 ARCHIVE = "audit.archive"
-_PAGE = 1000
+_PAGE = 250  # Rows can be some hundreds of kilobytes long.
 _HEADS_AT_ONCE = 500
 Row = tuple[int, bytes, bytes, bytes, bytes]
 """Number, key id, previous mac, mac, document: as bytes, because what is no text any more
@@ -56,14 +56,18 @@ class Checkpoint:
 
 
 def verify(keys: KeyRing, heads: Path, progress: Progress = lambda entries: None) -> Report:
-    """Look at everything; what is wrong first stands in the report. `progress` gets
-    the number of entries so far. Raises django.db.DatabaseError and OSError."""
-    check = _Check(keys, heads, progress)
-    problem = None
-    try:
-        check.run()
-    except Found as found:
-        problem = found.problem
+    """Look at everything that is there now; what is wrong first stands in the report.
+    `progress` gets the number of entries so far. Raises django.db.DatabaseError and
+    OSError."""
+    while True:
+        check = _Check(keys, heads, progress)
+        problem = None
+        try:
+            check.run()
+        except Found as found:
+            problem = found.problem
+        if problem is None or not check.was_archived_meanwhile():
+            break
     return Report(
         entries=check.entries,
         first=check.first,
@@ -150,6 +154,15 @@ class _Check:
         self._progress = progress
         self.entries = self.first = self.last = self.archived_up_to = 0
         self.kept = self.heads = self.signed_up_to = 0
+        self._until = 0
+        self._checkpoint: Checkpoint | None = None
+
+    def was_archived_meanwhile(self) -> bool:
+        """Whether entries left the table while they were looked at."""
+        try:
+            return self._checkpoint is not None and latest_checkpoint() != self._checkpoint
+        except (ValueError, TypeError, KeyError, DatabaseError):
+            return False
 
     def run(self) -> None:
         """Raises Found."""
@@ -162,7 +175,10 @@ class _Check:
 
     def _read_landmarks(self) -> tuple[Checkpoint, dict[int, bytes]]:
         try:
-            return latest_checkpoint(), _rotations()
+            self._checkpoint = checkpoint = latest_checkpoint()
+            # What is added from now on, another key among it, is for the next time.
+            self._until = _last_number()
+            return checkpoint, _rotations()
         except (ValueError, TypeError, KeyError, DatabaseError):
             # A document that is no JSON any more makes the database's own columns fail.
             for row in rows_after(0):
@@ -192,7 +208,7 @@ class _Check:
         expected, last = checkpoint.number + 1, checkpoint.mac.encode()
         keys = self._keys
         key = _key(keys, key_id, expected)
-        for row in rows_after(checkpoint.number):
+        for row in rows_after(checkpoint.number, self._until):
             number, row_key, previous, mac, document = row
             if number != expected:
                 raise Found(Kind.MISSING, expected, _missing(expected, number))
@@ -231,7 +247,9 @@ class _Check:
         for head in batch:
             check_signature(self._keys, head)
             self.heads += 1
-            self.signed_up_to = max(self.signed_up_to, head.id)
+            # Others may have been signed meanwhile.
+            if head.id <= self._until:
+                self.signed_up_to = max(self.signed_up_to, head.id)
             mac = stored.get(head.id)
             if mac is None and head.id > checkpoint.number:
                 raise Found(Kind.CUT, head.id, _cut(head, self.last))
@@ -239,13 +257,13 @@ class _Check:
                 raise Found(Kind.REWRITTEN, head.id, _rewritten(head))
 
     def _check_guards(self) -> None:
-        missing = guards.missing(connections[router.db_for_read(AuditEntry)])
+        missing = inspection.faults(connections[router.db_for_read(AuditEntry)])
         if missing:
             raise Found(
                 Kind.UNGUARDED,
                 None,
-                f"The database lacks what keeps entries from being changed: "
-                f"{', '.join(missing)}. Ask who removed it, and restore the database's schema.",
+                f"The database does not guard its entries as it should: "
+                f"{', '.join(missing)}. Ask who changed it, and restore the database's schema.",
             )
 
     def _count(self) -> None:
@@ -278,6 +296,10 @@ def check_signature(keys: KeyRing, head: SignedHead) -> None:
 def kept_line(number: int, mac: bytes) -> bytes:
     """What the digest of kept entries is made of, entry by entry."""
     return b"%d:%b\n" % (number, mac)
+
+
+def _last_number() -> int:
+    return AuditEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
 def _rotations() -> dict[int, bytes]:

@@ -1,5 +1,9 @@
 """Verifying the log for somebody, on the record; and what came of it last."""
 
+import logging
+
+from django.db import DatabaseError
+
 from controlplane.audit import services
 from controlplane.audit.actors import Actor
 from controlplane.audit.heads import heads_directory
@@ -8,6 +12,7 @@ from controlplane.audit.models import AuditEntry
 from controlplane.audit.reports import Report
 from controlplane.audit.verification import Progress, verify
 
+logger = logging.getLogger(__name__)
 ACTION = "audit.verify"
 
 
@@ -17,14 +22,20 @@ def verify_on_record(
     """Verify the whole log and note what came of it. Raises OSError and
     django.db.DatabaseError."""
     report = verify(key_ring(), heads_directory(), progress)
-    services.record(
-        action=ACTION,
-        target="audit",
-        actor=actor,
-        request_id=request_id,
-        answer=report.as_dict(),
-        outcome="succeeded" if report.ok else "failed",
-    )
+    try:
+        services.record(
+            action=ACTION,
+            target="audit",
+            actor=actor,
+            request_id=request_id,
+            answer=report.as_dict(),
+            outcome="succeeded" if report.ok else "failed",
+        )
+    except DatabaseError:
+        if report.ok:
+            raise
+        # A log that is broken at its end cannot be gone on with; that must be told.
+        logger.exception("that the log is not what was written could not be put on record")
     return report
 
 

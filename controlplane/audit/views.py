@@ -91,7 +91,7 @@ class ExportView(ViewersReadAdminsChange, GenericAPIView[AuditEntry]):
     content_negotiation_class = PageIfNamed
 
     @extend_schema(
-        operation_id="audit_export",
+        operation_id="export_audit_entries",
         filters=True,
         parameters=[
             OpenApiParameter(
@@ -123,7 +123,7 @@ class VerificationView(ViewersReadAdminsChange, APIView):
 
     name: ClassVar[str] = "Verification of the audit log"
 
-    @extend_schema(operation_id="audit_verification", responses=LatestVerificationSerializer)
+    @extend_schema(operation_id="get_audit_verification", responses=LatestVerificationSerializer)
     def get(self, request: Request) -> Response:
         """What was found when somebody looked last."""
         latest = latest_verification()
@@ -138,7 +138,7 @@ class VerificationView(ViewersReadAdminsChange, APIView):
         )
         return Response(LatestVerificationSerializer(found).data)
 
-    @extend_schema(operation_id="audit_verify", request=None, responses=VerificationSerializer)
+    @extend_schema(operation_id="verify_audit", request=None, responses=VerificationSerializer)
     def post(self, request: Request) -> Response:
         """Look now: every entry, every signed head, the guards of the database. That
         takes seconds for a million entries; `manage.py verify_audit` does the same."""

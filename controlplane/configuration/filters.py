@@ -3,14 +3,14 @@
 from django_filters import rest_framework as filters
 
 from controlplane.configuration.models import ConfigRevision, RevisionState, Source
-from controlplane.rest.filters import MomentFilter
+from controlplane.rest.filters import MomentFilter, WholeNumberFilter
 
 
 class ConfigRevisionFilter(filters.FilterSet):
     """`?agent=&number=&state=&source=&actor=&operation=&since=&until=`."""
 
     agent = filters.CharFilter(help_text="Name of an agent.")
-    number = filters.NumberFilter(
+    number = WholeNumberFilter(
         min_value=1, max_value=(1 << 31) - 1, help_text="Number of a revision of an agent."
     )
     state = filters.ChoiceFilter(choices=RevisionState.choices, help_text="How it stands.")

@@ -5,15 +5,19 @@ from typing import Any
 from rest_framework import serializers
 
 from controlplane.audit.limits import MAX_REASON
+from controlplane.configuration import examples
 from controlplane.configuration.models import ConfigRevision
+from controlplane.rest.examples import sent, shown
+from controlplane.rest.fields import DiffField
 
 
+@shown(examples.REVISION)
 class ConfigRevisionSerializer(serializers.ModelSerializer[ConfigRevision]):
     """A revision and what it changed."""
 
     requested = serializers.DictField(read_only=True)
-    diff = serializers.DictField(read_only=True)
-    refused = serializers.DictField(read_only=True)
+    diff = DiffField(read_only=True)
+    refused = serializers.DictField(child=serializers.CharField(), read_only=True)
 
     class Meta:
         model = ConfigRevision
@@ -41,6 +45,7 @@ class ConfigRevisionSerializer(serializers.ModelSerializer[ConfigRevision]):
         read_only_fields = fields
 
 
+@shown(examples.REVISION_DETAIL)
 class ConfigRevisionDetailSerializer(ConfigRevisionSerializer):
     """A revision with all of its values."""
 
@@ -51,26 +56,31 @@ class ConfigRevisionDetailSerializer(ConfigRevisionSerializer):
         read_only_fields = fields
 
 
+@shown(examples.DIFF)
 class RevisionDiffSerializer(serializers.Serializer[Any]):
     """What differs between two revisions."""
 
     agent = serializers.CharField()
     before = serializers.IntegerField()
     after = serializers.IntegerField()
-    diff = serializers.DictField()
+    diff = DiffField()
 
 
+@shown(examples.PREVIEW)
 class RollbackPreviewSerializer(serializers.Serializer[Any]):
     """What a rollback would do."""
 
     agent = serializers.CharField()
     active = serializers.IntegerField()
     target = serializers.IntegerField()
-    changes = serializers.DictField(help_text="What would be sent.")
-    left = serializers.DictField(help_text="What a restart of the agent would take.")
-    problems = serializers.DictField(help_text="Values that the agent does not take any more.")
+    changes = DiffField(help_text="What would be sent.")
+    left = DiffField(help_text="What a restart of the agent would take.")
+    problems = serializers.DictField(
+        child=serializers.CharField(), help_text="Values that the agent does not take any more."
+    )
 
 
+@sent("Unless somebody changed it meanwhile", examples.ROLLBACK)
 class RollbackSerializer(serializers.Serializer[Any]):
     """What is needed for a rollback."""
 

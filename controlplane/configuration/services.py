@@ -198,6 +198,20 @@ def lose_sight(revision: ConfigRevision) -> None:
     _close(revision, RevisionState.UNKNOWN, {})
 
 
+def withdraw(revision: ConfigRevision) -> bool:
+    """Give up a revision of which nobody knows what the agent did with it, because its
+    parent is put back; whether it could still be, as nothing came after it."""
+    lock([revision.agent])
+    active = find_active(revision.agent)
+    later = ConfigRevision.objects.filter(agent=revision.agent, number__gt=revision.number)
+    if active is None or active.number != revision.parent:
+        return False
+    if later.exclude(state=RevisionState.FAILED).exists():
+        return False
+    _close(revision, RevisionState.FAILED, {ALL_KEYS: "It was taken back, done or not."})
+    return revision.state == RevisionState.FAILED
+
+
 def import_observed(
     agent: str, observed: Observed, source: Source, by: Authorship
 ) -> ConfigRevision:

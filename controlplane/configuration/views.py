@@ -1,11 +1,12 @@
 """Configuration revisions over HTTP."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from django.conf import settings
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -22,14 +23,23 @@ from controlplane.configuration.values import difference
 from controlplane.fleet.services import find_agent
 from controlplane.middleware import request_id_of
 from controlplane.operations.rolling_back import preview_rollback, roll_back
+from controlplane.rest.answers import problem, usual
 from controlplane.rest.links import Link, LinkGroup, listed
 from engine.contract import parse_int
 
-_ERROR = {"$ref": "#/components/schemas/Error"}
-_AGENT_ERRORS = {
-    502: OpenApiResponse(_ERROR, "The agent cannot be reached."),
-    504: OpenApiResponse(_ERROR, "The agent did not answer."),
-}
+_NEVER_ACTIVE = problem(
+    HTTPStatus.CONFLICT,
+    "Revision was never active",
+    "Revision 4 of agent 'smollm2-worker-0' is failed; choose one that was active.",
+    "It was never active, or the agent has no active one.",
+)
+_REFUSED = problem(
+    HTTPStatus.CONFLICT,
+    "Nothing to restore",
+    "Every key of agent 'smollm2-worker-0' that can be changed has the value of revision 4 "
+    "already.",
+    "Another revision is active, there is no difference, or it was never active.",
+)
 
 
 class ConfigRevisionViewSet(ViewersReadOperatorsChange, ReadOnlyModelViewSet[ConfigRevision]):
@@ -77,6 +87,7 @@ class ConfigRevisionViewSet(ViewersReadOperatorsChange, ReadOnlyModelViewSet[Con
         return serializers.ConfigRevisionDetailSerializer
 
     @extend_schema(
+        operation_id="diff_config_revision",
         parameters=[
             OpenApiParameter(
                 "against", int, description="Number of the other revision; without it the parent."
@@ -104,7 +115,14 @@ class ConfigRevisionViewSet(ViewersReadOperatorsChange, ReadOnlyModelViewSet[Con
             }
         )
 
-    @extend_schema(responses={200: serializers.RollbackPreviewSerializer, **_AGENT_ERRORS})
+    @extend_schema(
+        operation_id="preview_rollback",
+        responses={
+            200: serializers.RollbackPreviewSerializer,
+            **_NEVER_ACTIVE,
+            **usual(502, 504),
+        },
+    )
     @action(detail=True, methods=["get"], url_path="rollback-preview")
     def rollback_preview(self, request: Request, pk: str) -> Response:
         """What rolling back to this revision would change."""
@@ -127,11 +145,12 @@ class ConfigRevisionViewSet(ViewersReadOperatorsChange, ReadOnlyModelViewSet[Con
         )
 
     @extend_schema(
+        operation_id="roll_back",
         request=serializers.RollbackSerializer,
         responses={
             200: serializers.ConfigRevisionDetailSerializer,
-            409: OpenApiResponse(_ERROR, "Another revision is active, or there is no difference."),
-            **_AGENT_ERRORS,
+            **_REFUSED,
+            **usual(502, 504),
         },
     )
     @action(detail=True, methods=["post"])

@@ -6,15 +6,26 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from controlplane.accounts.serializers import in_the_future
+from controlplane.fleet import examples
 from controlplane.fleet.models import ROLE_CHOICES, Agent, Dialect, Engine, EnrolmentToken
 from controlplane.fleet.services import MAX_WORKER_ID, IssuedEnrolmentToken
 from controlplane.fleet.suggesting import engine_names
 from controlplane.fleet.validation import validate_labels, validate_name
+from controlplane.rest.components import LABELS, LINKS
+from controlplane.rest.examples import sent, shown
 from controlplane.rest.links import agent_links
+from engine.contract import schemas
+from engine.contract.components import referred
 
 _NAME = "Letters, digits, and . _ - after the first; at most 128."
+_SAID: dict[str, Any] = {
+    "anyOf": [referred(schemas.AGENT_STATUS), {"type": "object", "additionalProperties": True}],
+    "description": "Its `/agent/status`; what else is known of an LMCache process; empty if it "
+    "was never heard.",
+}
 
 
+@extend_schema_field(referred(LABELS))
 class LabelsField(serializers.DictField):
     """A flat object of short strings."""
 
@@ -24,6 +35,7 @@ class LabelsField(serializers.DictField):
         super().__init__(validators=[validate_labels], **kwargs)
 
 
+@shown(examples.ENGINE)
 class EngineSerializer(serializers.ModelSerializer[Engine]):
     """An engine and the names of its agents."""
 
@@ -38,6 +50,7 @@ class EngineSerializer(serializers.ModelSerializer[Engine]):
         read_only_fields = fields
 
 
+@sent("An engine", examples.NEW_ENGINE)
 class EngineWriteSerializer(serializers.Serializer[Engine]):
     """What is needed to make an engine or to replace what is known of it."""
 
@@ -54,6 +67,7 @@ class EngineWriteSerializer(serializers.Serializer[Engine]):
     )
 
 
+@shown(examples.AGENT)
 class AgentSerializer(serializers.ModelSerializer[Agent]):
     """An agent; whether it has a token, not which."""
 
@@ -87,10 +101,16 @@ class AgentSerializer(serializers.ModelSerializer[Agent]):
         return bool(agent.encrypted_token)
 
 
+@extend_schema_field(_SAID)
+class _SaidField(serializers.JSONField):
+    pass
+
+
+@shown(examples.AGENT_DETAIL)
 class AgentDetailSerializer(AgentSerializer):
     """An agent with what it last said about itself."""
 
-    last_status = serializers.DictField(read_only=True)
+    last_status = _SaidField(read_only=True)
     links = serializers.SerializerMethodField(
         help_text="URLs of its revisions, modes, mode_changes, operations, chunk_statistics, "
         "watch and audit entries, and of its status."
@@ -100,12 +120,13 @@ class AgentDetailSerializer(AgentSerializer):
         fields = [*AgentSerializer.Meta.fields, "last_status", "links"]
         read_only_fields = fields
 
-    @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+    @extend_schema_field(referred(LINKS))
     def get_links(self, agent: Agent) -> dict[str, str]:
         """URLs of what is kept about the agent, by name."""
         return agent_links(agent.name, self.context.get("request"))
 
 
+@sent("A worker", examples.AGENT_CHANGES)
 class AgentChangesSerializer(serializers.Serializer[Agent]):
     """What is needed to register an agent, but for its name."""
 
@@ -158,6 +179,7 @@ class AgentChangesSerializer(serializers.Serializer[Agent]):
     )
 
 
+@sent("A worker", examples.NEW_AGENT)
 class AgentWriteSerializer(AgentChangesSerializer):
     """What is needed to register an agent."""
 
@@ -169,6 +191,7 @@ class AgentWriteSerializer(AgentChangesSerializer):
     )
 
 
+@sent("A worker", examples.ENROLMENT)
 class EnrolSerializer(serializers.Serializer[Agent]):
     """What an agent says about itself when it registers itself."""
 
@@ -208,6 +231,7 @@ class EnrolSerializer(serializers.Serializer[Agent]):
     )
 
 
+@sent("A worker", examples.DEPARTURE)
 class DepartureSerializer(serializers.Serializer[Agent]):
     """What an agent says when its process ends."""
 
@@ -224,6 +248,7 @@ class DepartureSerializer(serializers.Serializer[Agent]):
     boot_id = serializers.CharField(max_length=64, help_text="Of the start that ends.")
 
 
+@shown(examples.ENROLMENT_TOKEN)
 class EnrolmentTokenSerializer(serializers.ModelSerializer[EnrolmentToken]):
     """An enrolment token without the token."""
 
@@ -233,6 +258,7 @@ class EnrolmentTokenSerializer(serializers.ModelSerializer[EnrolmentToken]):
         read_only_fields = fields
 
 
+@sent("A token that does not expire", examples.NEW_ENROLMENT_TOKEN)
 class NewEnrolmentTokenSerializer(serializers.Serializer[EnrolmentToken]):
     """What is needed to make an enrolment token."""
 
@@ -248,6 +274,7 @@ class NewEnrolmentTokenSerializer(serializers.Serializer[EnrolmentToken]):
     )
 
 
+@shown(examples.ISSUED_ENROLMENT_TOKEN)
 class IssuedEnrolmentTokenSerializer(serializers.Serializer[IssuedEnrolmentToken]):
     """An enrolment token just made, with the token: shown this once."""
 

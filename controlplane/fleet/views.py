@@ -1,12 +1,13 @@
 """The fleet over HTTP."""
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.db import IntegrityError
 from django.db.models import Prefetch
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.permissions import AllowAny
@@ -27,26 +28,39 @@ from controlplane.fleet.throttling import EnrolThrottle
 from controlplane.fleet.validation import NAME_PATTERN
 from controlplane.forwarding.probe import probe
 from controlplane.middleware import request_id_of
+from controlplane.rest.answers import problem, usual
 from controlplane.rest.calls import calls_of
 from controlplane.rest.forms import Field, Place
 from controlplane.rest.links import Link, LinkGroup, agent_links, agent_page, listed
 from engine.contract import ContractError, Role, Unauthorized
 
-_WORKER = OpenApiExample(
-    "A worker",
-    value={
-        "name": "smollm2-worker-0",
-        "engine": "smollm2",
-        "role": "worker",
-        "worker_id": 0,
-        "url": "http://10.0.0.7:7000",
-        "token": "a-long-random-string",
-        "labels": {"zone": "a"},
-    },
-    request_only=True,
+_ENGINE_EXISTS = problem(
+    HTTPStatus.CONFLICT,
+    "Engine exists",
+    "An engine 'smollm2' exists; choose another name.",
+    "Another engine has that name.",
 )
-
-
+_ENGINE_IN_USE = problem(
+    HTTPStatus.CONFLICT,
+    "Engine in use",
+    "The engine 'smollm2' has agents; remove them first.",
+    "It has agents.",
+)
+_NAME_TAKEN = problem(
+    HTTPStatus.CONFLICT,
+    "Agent name taken",
+    "An agent 'smollm2-worker-0' is known, and this enrolment did not prove to be its own: the "
+    "agent_token is not the stored one. Choose another name, or have an admin store the new "
+    "agent_token or remove that agent.",
+    "The name belongs to an agent with another agent_token.",
+)
+_NOT_ITS_OWN = problem(
+    HTTPStatus.FORBIDDEN,
+    "Not its own",
+    "Only agent 'smollm2-worker-0' itself says that it ends: the agent_token is not the stored "
+    "one. Admins may remove it.",
+    "It is not the agent's own word.",
+)
 _LINK_TITLES = {
     "revisions": "Revisions of its configuration",
     "modes": "Modes as they should be",
@@ -65,10 +79,6 @@ _ENROLMENT_TOKEN = Field(
     placeholder="Bearer kvpe_…",
     required=True,
 )
-_ENGINE_EXISTS = OpenApiResponse(
-    {"$ref": "#/components/schemas/Error"}, "Another engine has that name."
-)
-_ENGINE_IN_USE = OpenApiResponse({"$ref": "#/components/schemas/Error"}, "It has agents.")
 
 
 class EngineViewSet(
@@ -109,17 +119,17 @@ class EngineViewSet(
             return serializers.EngineWriteSerializer
         return serializers.EngineSerializer
 
-    @extend_schema(responses={201: serializers.EngineSerializer, 409: _ENGINE_EXISTS})
+    @extend_schema(responses={201: serializers.EngineSerializer, **_ENGINE_EXISTS})
     def create(self, request: Request) -> Response:
         """Make an engine; agents that register make theirs by themselves."""
         return Response(self._save(request, Engine()), status=status.HTTP_201_CREATED)
 
-    @extend_schema(responses={200: serializers.EngineSerializer, 409: _ENGINE_EXISTS})
+    @extend_schema(responses={200: serializers.EngineSerializer, **_ENGINE_EXISTS})
     def update(self, request: Request, name: str) -> Response:
         """Replace an engine's name and labels."""
         return Response(self._save(request, self.get_object()))
 
-    @extend_schema(responses={204: None, 409: _ENGINE_IN_USE})
+    @extend_schema(responses={204: None, **_ENGINE_IN_USE})
     def destroy(self, request: Request, name: str) -> Response:
         """Forget an engine that has no agents."""
         services.remove_engine(
@@ -186,11 +196,11 @@ class AgentViewSet(
         return by_action.get(self.action, serializers.AgentDetailSerializer)
 
     @extend_schema(
+        operation_id="register_agent",
         responses={
             200: OpenApiResponse(serializers.AgentDetailSerializer, "It was known already."),
             201: OpenApiResponse(serializers.AgentDetailSerializer, "It is new."),
         },
-        examples=[_WORKER],
     )
     def create(self, request: Request) -> Response:
         """Register an agent, or change the one of that name."""
@@ -231,8 +241,7 @@ class AgentViewSet(
         request=None,
         responses={
             200: serializers.AgentDetailSerializer,
-            502: OpenApiResponse({"$ref": "#/components/schemas/Error"}, "It cannot be reached."),
-            504: OpenApiResponse({"$ref": "#/components/schemas/Error"}, "It did not answer."),
+            **usual(502, 504),
         },
     )
     @action(detail=True, methods=["post"])
@@ -303,6 +312,7 @@ class EnrolmentTokenViewSet(
         response["Cache-Control"] = "no-store"
         return response
 
+    @extend_schema(operation_id="revoke_enrolment_token")
     def destroy(self, request: Request, pk: str) -> Response:
         """Revoke a token: it is useless from now on, and stays on the list."""
         services.revoke_enrolment_token(
@@ -327,18 +337,13 @@ class EnrolView(APIView):
         return [_ENROLMENT_TOKEN]
 
     @extend_schema(
+        operation_id="enrol_agent",
         request=serializers.EnrolSerializer,
         responses={
             200: OpenApiResponse(serializers.AgentDetailSerializer, "It was known already."),
             201: OpenApiResponse(serializers.AgentDetailSerializer, "It is new."),
-            **{
-                code: OpenApiResponse({"$ref": "#/components/schemas/Error"}, why)
-                for code, why in (
-                    (401, "The enrolment token is not good."),
-                    (409, "The name belongs to an agent with another agent_token."),
-                    (429, "Too many attempts from this address; wait for Retry-After."),
-                )
-            },
+            **_NAME_TAKEN,
+            **usual(429),
         },
         auth=[{"enrolmentToken": []}],  # type: ignore[list-item]  # a requirement object
     )
@@ -385,20 +390,14 @@ class DepartureView(APIView):
         return [_ENROLMENT_TOKEN]
 
     @extend_schema(
+        operation_id="report_departure",
         request=serializers.DepartureSerializer,
         responses={
             200: OpenApiResponse(
                 serializers.AgentDetailSerializer, "As it is known now; it stays registered."
             ),
-            **{
-                code: OpenApiResponse({"$ref": "#/components/schemas/Error"}, why)
-                for code, why in (
-                    (401, "The enrolment token is not good."),
-                    (403, "It is not the agent's own word."),
-                    (404, "No such agent is registered."),
-                    (429, "Too many attempts from this address; wait for Retry-After."),
-                )
-            },
+            **_NOT_ITS_OWN,
+            **usual(404, 429),
         },
         auth=[{"enrolmentToken": []}],  # type: ignore[list-item]  # a requirement object
     )

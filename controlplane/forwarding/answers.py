@@ -34,7 +34,8 @@ class AgentAnswer:
     """An agent's answer, as the contract has it.
 
     `document` is what `body` holds: the decoded JSON, or the text of a
-    text/plain answer. `duration_ms` runs from sending to the last byte.
+    text/plain answer. `duration_ms` runs from sending to the last byte. `date` is the
+    Date header, by the agent's clock, "" without one.
     """
 
     status: int
@@ -42,6 +43,7 @@ class AgentAnswer:
     body: bytes = field(repr=False)
     duration_ms: float
     document: object = field(compare=False)
+    date: str = ""
 
 
 class AgentFailure(ContractError):

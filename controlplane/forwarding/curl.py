@@ -130,6 +130,7 @@ class _Exchange:
         self._times_sent = 0
         self._parts: list[bytes] = []
         self._length = 0
+        self._date = ""
 
     def run(self) -> RawAnswer:
         try:
@@ -140,7 +141,7 @@ class _Exchange:
         declared: bytes = self._curl.getinfo_raw(pycurl.CONTENT_TYPE) or b""
         media_type = declared.decode("latin-1").partition(";")[0].strip().lower()
         status: int = self._curl.getinfo(pycurl.RESPONSE_CODE)
-        return RawAnswer(status, media_type, b"".join(self._parts))
+        return RawAnswer(status, media_type, b"".join(self._parts), self._date)
 
     def _failure(self, code: int, why: str) -> Exception:
         if self._times_sent == 0:
@@ -173,6 +174,7 @@ class _Exchange:
         set_(pycurl.NOSIGNAL, 1)
         set_(pycurl.PREREQFUNCTION, self._may_send)
         set_(pycurl.WRITEFUNCTION, self._collect)
+        set_(pycurl.HEADERFUNCTION, self._note_date)
         set_(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         set_(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         set_(pycurl.HTTP_CONTENT_DECODING, 0)
@@ -190,6 +192,10 @@ class _Exchange:
         if self._times_sent > 1:
             return int(pycurl.PREREQFUNC_ABORT)
         return int(pycurl.PREREQFUNC_OK)
+
+    def _note_date(self, line: bytes) -> None:
+        if line[:5].lower() == b"date:":
+            self._date = line[5:].decode("latin-1").strip()
 
     def _collect(self, part: bytes) -> int | None:
         self._length += len(part)

@@ -87,7 +87,7 @@ def read_answer(
             name, f"its media type is '{raw.media_type[:80]}', not '{media_type}'", state
         )
     document = _decode(raw, media_type, name, state)
-    return AgentAnswer(raw.status, media_type, raw.body, duration_ms, document)
+    return AgentAnswer(raw.status, media_type, raw.body, duration_ms, document, raw.date)
 
 
 def _decode(raw: RawAnswer, media_type: str, agent: str, state: StateAfter) -> object:
@@ -109,7 +109,7 @@ def _read_lmcache(
     if endpoint.media_type == "text/plain" and raw.status == HTTPStatus.OK:
         text = _decode(raw, "text/plain", agent, state)
         bare = str(text).strip().strip('"')
-        return AgentAnswer(raw.status, "text/plain", bare.encode(), duration_ms, bare)
+        return AgentAnswer(raw.status, "text/plain", bare.encode(), duration_ms, bare, raw.date)
     read = _Read(raw.status, _decode(raw, _JSON, agent, state))
     adapt = _ADAPTERS.get((endpoint.method, endpoint.path))
     if adapt is not None:
@@ -119,7 +119,7 @@ def _read_lmcache(
     if read.status >= 400 and not _is_contract_error(read.document):
         read = _Read(*_as_contract_error(read))
     body = json.dumps(read.document).encode()
-    return AgentAnswer(read.status, _JSON, body, duration_ms, read.document)
+    return AgentAnswer(read.status, _JSON, body, duration_ms, read.document, raw.date)
 
 
 def _is_contract_error(document: object) -> bool:

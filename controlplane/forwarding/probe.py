@@ -30,7 +30,7 @@ def probe(agent: Agent, *, request_id: str, timeout: float) -> Mapping[str, obje
 def _probe_lmcache(agent: Agent, request_id: str, timeout: float) -> dict[str, object]:
     """What the documented calls tell, as far as this process has them."""
     said: dict[str, object] = {
-        "versions": {"lmcache": _ask(agent, "lmc_version", request_id, timeout).document},
+        "versions": {"lmcache": _ask(agent, "get_lmc_version", request_id, timeout).document},
         "meta": _ask(agent, "get_meta", request_id, timeout).document,
     }
     for name, operation_id, field in _LMCACHE_STATUS:

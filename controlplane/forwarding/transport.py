@@ -19,11 +19,13 @@ class WireRequest:
 
 @dataclass(frozen=True)
 class RawAnswer:
-    """What came over the wire; `media_type` in lower case, without parameters."""
+    """What came over the wire; `media_type` in lower case, without parameters, `date` as
+    the Date header has it, "" without one."""
 
     status: int
     media_type: str
     body: bytes
+    date: str = ""
 
 
 class Transport(Protocol):

@@ -21,7 +21,6 @@ from controlplane.inference.wishes import (
     EXPECTED_PARAMETER,
     EXPIRES_AT,
     EXPIRES_IN,
-    IF_MATCH,
     WishParameter,
     wishes_for,
 )
@@ -37,7 +36,11 @@ _INPUTS: Mapping[Kind, Input] = {
     Kind.SWITCH: Input.BOOLEAN,
     Kind.STRINGS: Input.LINES,
 }
-_WISH_INPUTS: Mapping[type, Input] = {int: Input.NUMBER, float: Input.NUMBER}
+_WISH_INPUTS = {
+    EXPIRES_IN: Input.NUMBER,
+    EXPIRES_AT: Input.MOMENT,
+    EXPECTED_PARAMETER: Input.NUMBER,
+}
 _LABELS = {
     EXPIRES_IN: "expires in (seconds)",
     EXPIRES_AT: "expires at",
@@ -202,15 +205,14 @@ def _said_besides(endpoint: Endpoint) -> Iterator[Field]:
         max_length=MAX_REASON,
     )
     for wish in wishes_for(endpoint):
-        # The entity tag says the same as expected_revision.
-        if wish.name != IF_MATCH:
+        if not wish.same_as:
             yield _wish_field(wish)
 
 
 def _wish_field(wish: WishParameter) -> Field:
     return Field(
         wish.name,
-        _WISH_INPUTS.get(wish.type, Input.MOMENT),
+        _WISH_INPUTS[wish.name],
         Place(wish.place),
         label=_LABELS[wish.name],
         help=wish.description,

@@ -22,8 +22,8 @@ from controlplane.configuration.services import known_secrets
 from controlplane.forwarding.answers import AgentAnswer
 from controlplane.forwarding.client import send
 from controlplane.inference.browsing import BrowsableCallRenderer, browsable_data
-from controlplane.inference.reason import reason_of
-from controlplane.inference.schema import EndpointSchema
+from controlplane.inference.reason import REASON_PARAMETER, reason_of
+from controlplane.inference.schema import OPERATION_HEADER, REVISION_HEADER, EndpointSchema
 from controlplane.inference.targets import TARGET_PARAMETERS, choose_agent
 from controlplane.inference.wishes import WISH_PARAMETERS, wishes_of
 from controlplane.middleware import request_id_of
@@ -34,9 +34,7 @@ from controlplane.rest.parsers import has_nul
 from engine import contract
 from engine.contract import Endpoint
 
-OPERATION_HEADER = "X-KVPlane-Operation"
-REVISION_HEADER = "X-KVPlane-Revision"
-_NOT_PASSED_ON = TARGET_PARAMETERS | WISH_PARAMETERS
+_NOT_PASSED_ON = TARGET_PARAMETERS | WISH_PARAMETERS | {REASON_PARAMETER}
 
 Action = Callable[..., HttpResponseBase]
 

@@ -1,7 +1,6 @@
 """What a caller can say to the control plane beyond the documented call."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -15,13 +14,17 @@ from controlplane.operations.effects import CONF_UPDATE, Wishes, check_wishes
 from engine.contract import ContractError, Endpoint, Group, parse_int
 
 EXPECTED_PARAMETER = "expected_revision"
-WISH_PARAMETERS = frozenset({EXPECTED_PARAMETER})
+_IN_PARAMETER = "expires_in_s"
+_AT_PARAMETER = "expires_at"
+WISH_PARAMETERS = frozenset({EXPECTED_PARAMETER, _IN_PARAMETER, _AT_PARAMETER})
 """Parameters that are not passed on to the agent."""
-IF_MATCH = "If-Match"
+_IF_MATCH = "If-Match"
 EXPIRES_IN = "X-KVPlane-Expires-In"
 EXPIRES_AT = "X-KVPlane-Expires-At"
 _MAX_REVISION = (1 << 31) - 1
 _MAX_SECONDS = 366 * 86_400
+_IN_SECONDS = "Seconds after which the control plane reverts the change."
+_AT_A_MOMENT = "The moment, in ISO 8601, at which the control plane reverts the change."
 _MODES = (Group.FREEZE, Group.HOT_CACHE, Group.BYPASS)
 
 
@@ -33,6 +36,8 @@ class WishParameter:
     type: type
     place: Literal["query", "header"]
     description: str
+    same_as: str = ""
+    """The parameter that says the same, of which this is another spelling."""
 
 
 def wishes_for(endpoint: Endpoint) -> list[WishParameter]:
@@ -46,23 +51,22 @@ def wishes_for(endpoint: Endpoint) -> list[WishParameter]:
                 "The revision that the change builds on; 409 if another one is active.",
             ),
             WishParameter(
-                IF_MATCH, str, OpenApiParameter.HEADER, 'The same as an entity tag, such as "5".'
+                _IF_MATCH,
+                str,
+                OpenApiParameter.HEADER,
+                'The same as an entity tag, such as "5".',
+                EXPECTED_PARAMETER,
             ),
         ]
     if endpoint.group in _MODES:
         return [
+            WishParameter(_IN_PARAMETER, float, OpenApiParameter.QUERY, _IN_SECONDS, EXPIRES_IN),
             WishParameter(
-                EXPIRES_IN,
-                float,
-                OpenApiParameter.HEADER,
-                "Seconds after which the control plane reverts the change.",
+                _AT_PARAMETER, datetime, OpenApiParameter.QUERY, _AT_A_MOMENT, EXPIRES_AT
             ),
-            WishParameter(
-                EXPIRES_AT,
-                datetime,
-                OpenApiParameter.HEADER,
-                "The moment at which the control plane reverts the change.",
-            ),
+            WishParameter(EXPIRES_IN, float, OpenApiParameter.HEADER, _IN_SECONDS),
+            # Not of the format date-time, which generated clients do not put into headers.
+            WishParameter(EXPIRES_AT, str, OpenApiParameter.HEADER, _AT_A_MOMENT),
         ]
     return []
 
@@ -77,12 +81,12 @@ def wishes_of(request: Request, endpoint: Endpoint) -> Wishes:
 
 def _expected_revision(request: Request) -> int | None:
     text = request.query_params.get(EXPECTED_PARAMETER)
-    tag = request.headers.get(IF_MATCH, "").strip()
+    tag = request.headers.get(_IF_MATCH, "").strip()
     given = {_revision_number(EXPECTED_PARAMETER, text.strip())} if text is not None else set()
     if tag and tag != "*":
-        given.add(_revision_number(IF_MATCH, tag.removeprefix("W/").strip('"')))
+        given.add(_revision_number(_IF_MATCH, tag.removeprefix("W/").strip('"')))
     if len(given) > 1:
-        raise _bad(f"'{EXPECTED_PARAMETER}' and '{IF_MATCH}' name two revisions; send one")
+        raise _bad(f"'{EXPECTED_PARAMETER}' and '{_IF_MATCH}' name two revisions; send one")
     return given.pop() if given else None
 
 
@@ -91,39 +95,43 @@ def _revision_number(name: str, text: str) -> int:
 
 
 def _expiry(request: Request) -> datetime | None:
-    given = [name for name in _READERS if name in request.headers]
+    places = (
+        (_IN_PARAMETER, request.query_params, _after),
+        (_AT_PARAMETER, request.query_params, _at),
+        (EXPIRES_IN, request.headers, _after),
+        (EXPIRES_AT, request.headers, _at),
+    )
+    given = [(name, str(where[name]), read) for name, where, read in places if name in where]
     if len(given) > 1:
-        raise _bad(f"send '{EXPIRES_IN}' or '{EXPIRES_AT}', not both")
+        named = [f"'{name}'" for name, _, _ in given]
+        raise _bad(f"send {' or '.join(named)}, not both")
     if not given:
         return None
-    (name,) = given
-    return _READERS[name](request.headers[name].strip())
+    ((name, text, read),) = given
+    return read(name, text.strip())
 
 
-def _after(text: str) -> datetime:
+def _after(name: str, text: str) -> datetime:
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not 0 < seconds <= _MAX_SECONDS:
-        raise _bad(f"'{EXPIRES_IN}' must be seconds above 0, at most {_MAX_SECONDS}")
+        raise _bad(f"'{name}' must be seconds above 0, at most {_MAX_SECONDS}")
     return timezone.now() + timedelta(seconds=seconds)
 
 
-def _at(text: str) -> datetime:
+def _at(name: str, text: str) -> datetime:
     try:
         moment = parse_datetime(text)
     except ValueError:
         moment = None
     if moment is None:
-        raise _bad(f"'{EXPIRES_AT}' must be a date and time, such as 2026-01-31T12:00:00Z")
+        raise _bad(f"'{name}' must be a date and time, such as 2026-01-31T12:00:00Z")
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if moment.year > 9998 or moment > timezone.now() + timedelta(seconds=_MAX_SECONDS):
-        raise _bad(f"'{EXPIRES_AT}' must be within a year from now")
+        raise _bad(f"'{name}' must be within a year from now")
     return moment
-
-
-_READERS: dict[str, Callable[[str], datetime]] = {EXPIRES_IN: _after, EXPIRES_AT: _at}
 
 
 def _bad(why: str) -> ContractError:

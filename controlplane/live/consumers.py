@@ -18,6 +18,7 @@ from django.db import Error
 from controlplane.audit.events import GROUP, event_of, events_after, latest_cursor
 from controlplane.audit.models import AuditEntry
 from controlplane.live.credentials import Refused, check
+from controlplane.live.refusals import record_refusal
 from engine.contract import ContractError, parse_int, parse_query
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class EventsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 await self._admit()
                 await self._go_on()
             except Refused as error:
+                await _read(record_refusal, self.scope, error)
                 await self.close(code=error.code, reason=str(error))
             except ContractError as error:
                 await self._say({"kind": "error", **error.body()})

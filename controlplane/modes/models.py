@@ -1,5 +1,6 @@
 """Modes: what an agent should be in now, and every change that led there."""
 
+from datetime import datetime
 from typing import ClassVar
 
 from django.db import models
@@ -52,6 +53,10 @@ class ModeChange(models.Model):
     source = models.CharField(max_length=16, choices=ModeSource.choices)
     expires_at = models.DateTimeField(null=True, help_text="When it is reverted by itself.")
     revert_to = models.BooleanField(null=True, help_text="To what; null: it does not expire.")
+    from_expires_at = models.DateTimeField(
+        null=True, help_text="When what was before would have been reverted by itself."
+    )
+    from_revert_to = models.BooleanField(null=True, help_text="To what that would have been.")
     operation_id = models.UUIDField(null=True, db_index=True)
     request_id = models.CharField(max_length=128)
     actor_kind = models.CharField(max_length=16, choices=ActorKind.choices)
@@ -82,6 +87,12 @@ class DesiredMode(models.Model):
     since = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, db_index=True)
     revert_to = models.BooleanField(null=True)
+    revert_attempts = models.PositiveIntegerField(
+        default=0, help_text="How often the agent did not go back when the time was up."
+    )
+    next_revert_at = models.DateTimeField(null=True)
+    revert_gave_up_at = models.DateTimeField(null=True)
+    revert_error = models.CharField(max_length=500, blank=True)
     change = models.ForeignKey(ModeChange, on_delete=models.PROTECT, related_name="+")
 
     class Meta:
@@ -93,3 +104,12 @@ class DesiredMode(models.Model):
     def __str__(self) -> str:
         what = f"{self.mode} {self.backend}".strip()
         return f"{self.agent}: {what} {'on' if self.value else 'off'}"
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether its time is up."""
+        return self.expires_at is not None and self.expires_at <= now
+
+    def is_to_be_ended(self, now: datetime) -> bool:
+        """Whether its time is up and it is to be reverted in this round."""
+        waits = self.next_revert_at is not None and self.next_revert_at > now
+        return self.is_over(now) and self.revert_gave_up_at is None and not waits

@@ -2,9 +2,12 @@
 
 from rest_framework import serializers
 
+from controlplane.modes import examples
 from controlplane.modes.models import DesiredMode, ModeChange
+from controlplane.rest.examples import shown
 
 
+@shown(examples.DESIRED_MODE)
 class DesiredModeSerializer(serializers.ModelSerializer[DesiredMode]):
     """What a mode of an agent should be, and since when."""
 
@@ -25,6 +28,10 @@ class DesiredModeSerializer(serializers.ModelSerializer[DesiredMode]):
             "since",
             "expires_at",
             "revert_to",
+            "revert_attempts",
+            "next_revert_at",
+            "revert_gave_up_at",
+            "revert_error",
             "actor_name",
             "reason",
             "operation_id",
@@ -32,6 +39,7 @@ class DesiredModeSerializer(serializers.ModelSerializer[DesiredMode]):
         read_only_fields = fields
 
 
+@shown(examples.MODE_CHANGE)
 class ModeChangeSerializer(serializers.ModelSerializer[ModeChange]):
     """One change of one mode."""
 
@@ -48,6 +56,8 @@ class ModeChangeSerializer(serializers.ModelSerializer[ModeChange]):
             "source",
             "expires_at",
             "revert_to",
+            "from_expires_at",
+            "from_revert_to",
             "operation_id",
             "request_id",
             "actor_kind",

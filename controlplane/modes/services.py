@@ -8,9 +8,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from django.db import connections, router
+from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from controlplane.audit.authorship import Authorship
+from controlplane.fleet.models import Agent
 from controlplane.modes.models import (
     DesiredMode,
     Mode,
@@ -22,7 +25,23 @@ from controlplane.rows import Changed, Columns, insert_rows, read_rows, update_r
 
 _OPEN = (ModeChangeState.PENDING, ModeChangeState.UNKNOWN)
 _DESIRED = (Columns(DesiredMode, "desired"),)
-_DESIRED_FIELDS = ("value", "since", "expires_at", "revert_to", "change")
+_DESIRED_FIELDS = (
+    "value",
+    "since",
+    "expires_at",
+    "revert_to",
+    "revert_attempts",
+    "next_revert_at",
+    "revert_gave_up_at",
+    "revert_error",
+    "change",
+)
+_OF_SWITCH = "FROM modes_desiredmode desired WHERE agent = %s AND mode = %s AND backend = %s"
+# What was desired before an agent was registered was desired of another one of that name.
+_OF_THIS_AGENT = (
+    f"{_OF_SWITCH} AND since >= "  # noqa: S608 - only constants
+    "COALESCE((SELECT registered_at FROM fleet_agent WHERE name = %s), since)"
+)
 
 
 class Switch(NamedTuple):
@@ -34,30 +53,57 @@ class Switch(NamedTuple):
 
 @dataclass(frozen=True)
 class Wish:
-    """What a switch is to be. `expires_at` None: for good."""
+    """What a switch is to be. `expires_at` None: for good. `revert_to` is where an end
+    leads; None: back to what was meant to last."""
 
     switch: Switch
     value: bool
     expires_at: datetime | None = None
     source: ModeSource = ModeSource.CHANGE
+    revert_to: bool | None = None
 
 
 def find_desired(agent: str, switch: Switch) -> DesiredMode | None:
     """What the switch should be; None: nobody has said."""
-    found = read_rows(
-        _DESIRED,
-        "FROM modes_desiredmode desired WHERE agent = %s AND mode = %s AND backend = %s",
-        [agent, switch.mode.value, switch.backend],
-    )
+    found = read_rows(_DESIRED, _OF_THIS_AGENT, [agent, switch.mode.value, switch.backend, agent])
     return found[0][0] if found else None
 
 
 def desired_of(agents: Iterable[str]) -> dict[str, dict[Switch, DesiredMode]]:
     """What each of the agents should be in."""
     desired: dict[str, dict[Switch, DesiredMode]] = {name: {} for name in agents}
-    for row in DesiredMode.objects.filter(agent__in=list(desired)):
+    for row in _desired_now().filter(agent__in=list(desired)):
         desired[row.agent][Switch(Mode(row.mode), row.backend)] = row
     return desired
+
+
+def wish_before(change: ModeChange) -> Wish:
+    """What takes the change back: what was wished before it, with its end. An end that
+    has passed meanwhile has led to where it leads."""
+    switch = _switch_of(change)
+    if change.from_value is None:
+        return Wish(switch, not change.to_value, source=ModeSource.ROLLBACK)
+    before = Wish(
+        switch,
+        change.from_value,
+        change.from_expires_at,
+        ModeSource.ROLLBACK,
+        change.from_revert_to,
+    )
+    if before.expires_at is None or before.expires_at > timezone.now():
+        return before
+    value = before.value if before.revert_to is None else before.revert_to
+    return Wish(switch, value, source=ModeSource.ROLLBACK)
+
+
+def is_desired(agent: str, wish: Wish) -> bool:
+    """Whether that, with that end, is what the switch should be now."""
+    desired = find_desired(agent, wish.switch)
+    return desired is not None and (desired.value, desired.expires_at, desired.revert_to) == (
+        wish.value,
+        wish.expires_at,
+        wish.revert_to,
+    )
 
 
 def find_part_of(operation_id: uuid.UUID, agent: str) -> ModeChange | None:
@@ -77,7 +123,7 @@ def propose_all(agents: Sequence[str], wish: Wish, by: Authorship) -> list[ModeC
     """As propose(), for each of the agents in their order, with one question."""
     known = {
         row.agent: row
-        for row in DesiredMode.objects.filter(
+        for row in _desired_now().filter(
             agent__in=agents, mode=wish.switch.mode, backend=wish.switch.backend
         )
     }
@@ -98,6 +144,8 @@ def _proposed(agent: str, wish: Wish, by: Authorship, desired: DesiredMode | Non
         source=wish.source,
         expires_at=wish.expires_at,
         revert_to=None if wish.expires_at is None else _revert_to(desired, wish),
+        from_expires_at=None if desired is None else desired.expires_at,
+        from_revert_to=None if desired is None else desired.revert_to,
         created_at=timezone.now(),
         **by.fields(),
     )
@@ -137,8 +185,14 @@ def _locked_desired(agents: Sequence[str], switch: Switch) -> dict[str, DesiredM
     # SQLite has one writer anyway, and no such clause.
     is_sqlite = connections[router.db_for_write(DesiredMode)].vendor == "sqlite"
     (agent,) = agents
-    one = find_desired(agent, switch) if is_sqlite else _find_locked(agent, switch)
+    one = _find_row(agent, switch) if is_sqlite else _find_locked(agent, switch)
     return {} if one is None else {agent: one}
+
+
+def _find_row(agent: str, switch: Switch) -> DesiredMode | None:
+    """Also one of an agent that had this name before: a switch has one row."""
+    found = read_rows(_DESIRED, _OF_SWITCH, [agent, switch.mode.value, switch.backend])
+    return found[0][0] if found else None
 
 
 def _find_locked(agent: str, switch: Switch) -> DesiredMode | None:
@@ -180,12 +234,48 @@ def forget(agent: str, *, before: datetime) -> None:
     DesiredMode.objects.filter(agent=agent, since__lt=before).delete()
 
 
+def let_it_last(desired: DesiredMode) -> None:
+    """Its end leads to what it is already: only the end goes."""
+    _as_it_was(desired).update(expires_at=None, revert_to=None)
+
+
+def note_not_ended(desired: DesiredMode, error: str, next_at: datetime) -> None:
+    """The agent did not go back though the time is up; it is tried again then."""
+    _as_it_was(desired).update(
+        revert_attempts=F("revert_attempts") + 1, revert_error=error[:500], next_revert_at=next_at
+    )
+
+
+def give_up_ending(desired: DesiredMode) -> bool:
+    """Try no more to end it; whether it was still to be ended."""
+    waiting = _as_it_was(desired).filter(revert_gave_up_at=None)
+    return bool(waiting.update(revert_gave_up_at=timezone.now()))
+
+
+def end_anew(agent: str) -> None:
+    """Try again to end the agent's modes whose time is up, as if for the first time."""
+    DesiredMode.objects.filter(agent=agent, revert_attempts__gt=0).update(
+        revert_attempts=0, next_revert_at=None, revert_gave_up_at=None, revert_error=""
+    )
+
+
 def is_latest(change: ModeChange) -> bool:
     """Whether no later change of the same switch was asked for."""
     later = ModeChange.objects.filter(
         agent=change.agent, mode=change.mode, backend=change.backend, pk__gt=change.pk
     )
     return not later.exclude(state=ModeChangeState.FAILED).exists()
+
+
+def _desired_now() -> QuerySet[DesiredMode]:
+    """Rows of agents that are registered, and of those that never were."""
+    registered = Agent.objects.filter(name=OuterRef("agent")).values("registered_at")[:1]
+    return DesiredMode.objects.filter(since__gte=Coalesce(Subquery(registered), F("since")))
+
+
+def _as_it_was(desired: DesiredMode) -> QuerySet[DesiredMode]:
+    """The row, unless a later change has taken it over."""
+    return DesiredMode.objects.filter(pk=desired.pk, change_id=desired.change_id)
 
 
 def _settle(change: ModeChange, state: ModeChangeState) -> None:
@@ -207,6 +297,8 @@ def _describe(change: ModeChange, desired: DesiredMode) -> DesiredMode:
     desired.since = change.settled_at or change.created_at
     desired.expires_at = change.expires_at
     desired.revert_to = change.revert_to
+    desired.revert_attempts, desired.revert_error = 0, ""
+    desired.next_revert_at = desired.revert_gave_up_at = None
     desired.change = change
     return desired
 
@@ -220,6 +312,8 @@ def _value_before(desired: DesiredMode | None, switch: Switch) -> bool | None:
 
 def _revert_to(desired: DesiredMode | None, wish: Wish) -> bool:
     """Where a change with an end leads back to: what was meant to last."""
+    if wish.revert_to is not None:
+        return wish.revert_to
     if desired is None:
         return not wish.value
     return desired.value if desired.revert_to is None else desired.revert_to

@@ -110,7 +110,9 @@ class Wishes:
         )
 
 
-class _Nothing:
+class Nothing:
+    """Begun by what has no effect."""
+
     def settle(self, state: State, document: object) -> None:
         """There is nothing to write."""
 
@@ -119,7 +121,7 @@ class _Nothing:
         return None
 
 
-class _OneByOne(ABC):
+class OneByOne(ABC):
     """Begins for many what can only be begun for each."""
 
     @abstractmethod
@@ -139,12 +141,12 @@ class _OneByOne(ABC):
         return begun
 
 
-class NoEffect(_OneByOne):
+class NoEffect(OneByOne):
     """For calls that change no state that is kept."""
 
     def begin(self, agent: str, by: Authorship, deadline_at: datetime) -> Begun:
         """Writes nothing."""
-        return _Nothing()
+        return Nothing()
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class BegunRevision:
 
 
 @dataclass(frozen=True)
-class ChangeConfiguration(_OneByOne):
+class ChangeConfiguration(OneByOne):
     """A new revision. `changes` has secrets in the clear."""
 
     changes: Values
@@ -231,7 +233,7 @@ def settle_all(settled: Sequence[tuple[Begun, State, object]]) -> None:
 
 
 @dataclass(frozen=True)
-class ChangeMode(_OneByOne):
+class ChangeMode(OneByOne):
     """A new value of a mode."""
 
     wish: Wish
@@ -249,7 +251,7 @@ class ChangeMode(_OneByOne):
 
 
 @dataclass(frozen=True)
-class RestoreConfiguration(_OneByOne):
+class RestoreConfiguration(OneByOne):
     """Puts values of the active revision back; that stays the active one."""
 
     number: int
@@ -258,11 +260,11 @@ class RestoreConfiguration(_OneByOne):
         """Raises Superseded if another revision is active, or about to be."""
         if not configuration.is_settled_at(agent, self.number):
             raise Superseded(agent)
-        return _Nothing()
+        return Nothing()
 
 
 @dataclass(frozen=True)
-class RestoreMode(_OneByOne):
+class RestoreMode(OneByOne):
     """Puts a mode back into what `change_id` made the desired value."""
 
     switch: Switch
@@ -275,11 +277,11 @@ class RestoreMode(_OneByOne):
             raise Superseded(agent)
         if not modes.is_latest(desired.change):
             raise Superseded(agent)
-        return _Nothing()
+        return Nothing()
 
 
 @dataclass(frozen=True)
-class ReplaceMode(_OneByOne):
+class ReplaceMode(OneByOne):
     """A new value in the place of what `change_id` made the desired one."""
 
     wish: Wish
@@ -332,7 +334,7 @@ def find_begun(operation_id: uuid.UUID, agent: str) -> Begun:
         return BegunRevision(revision)
     if (change := modes.find_part_of(operation_id, agent)) is not None:
         return BegunModeChange(change)
-    return _Nothing()
+    return Nothing()
 
 
 def call_for(switch: Switch, *, value: bool) -> tuple[str, str]:

@@ -33,6 +33,19 @@ class OutcomeNotRecorded(ContractError):
         )
 
 
+class TakenOver(ContractError):
+    """This process was held up for so long that another one has finished its work."""
+
+    def __init__(self, operation_id: uuid.UUID) -> None:
+        super().__init__(
+            503,
+            "Taken over",
+            "The control plane was held up, and another of its processes has found out what "
+            f"came of operation {operation_id}; look there.",
+            {"operation": str(operation_id)},
+        )
+
+
 class CallBrokeDown(AgentFailure):
     """The control plane itself failed while it called the agents."""
 
@@ -64,6 +77,37 @@ class OperationNotFound(ContractError):
             "Operation not found",
             f"There is no operation {operation_id}; GET /api/v1/operations/ lists them.",
         )
+
+
+class AgentGone(ContractError):
+    """The agent that was called, or was to be, is not known any more."""
+
+    def __init__(self, agent: str) -> None:
+        super().__init__(
+            404,
+            "Agent not found",
+            f"Agent '{agent}' was removed before its outcome was known; another one of that "
+            "name may have been registered since.",
+        )
+
+
+class OperationBrokeDown(ContractError):
+    """The control plane itself failed while it carried an operation out."""
+
+    def __init__(self, operation_id: uuid.UUID) -> None:
+        super().__init__(
+            500,
+            "Operation broke down",
+            f"The control plane failed while it carried out operation {operation_id}; its log "
+            "has the details. Ask the agents for their state before you retry it.",
+        )
+
+
+class NotTakenBack(ContractError):
+    """What an operation did to an agent stays, or may stay."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(409, "Not taken back", message)
 
 
 class NotForPeople(ContractError):

@@ -1,38 +1,59 @@
-"""Operations that make sense, for the form that makes one."""
+"""Examples for the OpenAPI document."""
 
-from collections.abc import Iterator
+from controlplane.rest.examples import CALLER, OPERATION_ID
+from engine.contract import endpoint
 
-from controlplane.fleet.models import Engine
-from controlplane.operations.serializers import ACTIONS
-from controlplane.rest.forms import Example
-from engine.contract import Endpoint
-
-_NO_ENGINE = "smollm2"
-
-
-def operation_examples() -> Iterator[Example]:
-    """One for each action, with the parameters and the body that its call takes, on the
-    first engine of the fleet."""
-    engine = Engine.objects.order_by("name").values_list("name", flat=True).first() or _NO_ENGINE
-    for action, endpoint in sorted(ACTIONS.items()):
-        yield Example(f"{action}: {endpoint.summary}", _body(action, endpoint, engine))
-
-
-def _body(action: str, endpoint: Endpoint, engine: str) -> dict[str, object]:
-    body: dict[str, object] = {
-        "action": action,
-        "selector": {"engines": [engine]},
-        "strategy": {"canary": 1, "on_failure": "stop"},
-        "reason": "say why",
-    }
-    # Left to their defaults a change is made, not tried.
-    parameters = {
-        parameter.name: parameter.example
-        for parameter in endpoint.parameters
-        if parameter.default is None
-    }
-    if parameters:
-        body["parameters"] = parameters
-    if endpoint.body_example is not None:
-        body["body"] = dict(endpoint.body_example)
-    return body
+_STRATEGY = {
+    "canary": 1,
+    "wave_size": 8,
+    "pause_s": 5.0,
+    "max_failures": 0,
+    "on_failure": "rollback",
+}
+OPERATION_SUMMARY = {
+    "id": OPERATION_ID,
+    "action": "freeze.enable",
+    "endpoint": "enable_freeze",
+    "query": "",
+    "body": None,
+    "state": "succeeded",
+    "reason": "deploy",
+    **CALLER,
+    "source_address": "10.0.0.3",
+    "user_agent": "python-httpx/0.28.1",
+    "on_behalf_of": "",
+    "created_at": "2026-11-23T21:00:00Z",
+    "finished_at": "2026-11-23T21:00:01Z",
+    "selector": {"engines": ["smollm2"]},
+    "strategy": _STRATEGY,
+    "options": {"expires_at": "2026-11-23T21:20:00Z"},
+    "concurrency": 64,
+    "timeout_s": 30.0,
+    "retry_of": None,
+    "undo_of": None,
+    "idempotency_key": "deploy-1400",
+    "cancel_requested_at": None,
+    "paused_until": None,
+    "rollback_began_at": None,
+    "target_counts": {"succeeded": 1},
+    "targets_url": f"http://127.0.0.1:8000/api/v1/operations/{OPERATION_ID}/targets/",
+}
+TARGET = {
+    "agent": "smollm2-worker-0",
+    "wave": 0,
+    "state": "succeeded",
+    "undone": False,
+    "undo_error": "",
+    "status": 200,
+    "answer": endpoint("enable_freeze").response_example,
+    "error": None,
+    "duration_ms": 2.3,
+}
+OPERATION = {**OPERATION_SUMMARY, "targets": [TARGET], "targets_left_out": 0}
+NEW_OPERATION = {
+    "action": "freeze.enable",
+    "selector": {"engines": ["smollm2"]},
+    "strategy": _STRATEGY,
+    "expires_in_s": 1200,
+    "reason": "deploy",
+}

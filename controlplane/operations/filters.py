@@ -1,8 +1,8 @@
-"""Filters of the list of operations."""
+"""Filters of the lists of operations and their targets."""
 
 from django_filters import rest_framework as filters
 
-from controlplane.operations.models import Operation, State
+from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.rest.filters import MomentFilter
 
 
@@ -29,3 +29,14 @@ class OperationFilter(filters.FilterSet):
     class Meta:
         model = Operation
         fields = ["action", "state", "actor", "agent", "request_id", "since", "until"]
+
+
+class OperationTargetFilter(filters.FilterSet):
+    """`?state=&agent=`."""
+
+    state = filters.ChoiceFilter(choices=State.choices, help_text="How far it has come.")
+    agent = filters.CharFilter(help_text="Name of an agent.")
+
+    class Meta:
+        model = OperationTarget
+        fields = ["state", "agent"]

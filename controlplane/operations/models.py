@@ -62,6 +62,12 @@ class Operation(models.Model):
     idempotency_key = models.CharField(max_length=128, blank=True)
     fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request.")
     cancel_requested_at = models.DateTimeField(null=True)
+    paused_until = models.DateTimeField(
+        null=True, help_text="When the next wave begins; null: none is waited for."
+    )
+    rollback_began_at = models.DateTimeField(
+        null=True, help_text="When it began to take back what was done; null: it did not."
+    )
     lease_owner = models.CharField(max_length=128, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(db_index=True)
@@ -96,6 +102,9 @@ class OperationTarget(models.Model):
     state = models.CharField(max_length=16, choices=State.choices)
     wave = models.PositiveSmallIntegerField(default=0, help_text="Waves follow each other.")
     undone = models.BooleanField(default=False, help_text="Whether it was taken back.")
+    undo_error = models.CharField(
+        max_length=500, blank=True, help_text="Why it was to be taken back, and was not."
+    )
     status = models.PositiveSmallIntegerField(null=True)
     answer = models.JSONField(null=True)
     error = models.JSONField(null=True)

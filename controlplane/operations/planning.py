@@ -150,19 +150,27 @@ def plan_operation(plan: Plan, *, key: str, actor: Actor, request_id: str) -> Pl
     return Planned(operation, repeated=False)
 
 
-def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operation:
-    """Put an operation on record that calls the agents again for which it failed.
-    Raises NothingToRetry, NotRecorded, and ContractError (400) if its time is over."""
-    failed = list(operation.targets.filter(state__in=_REPEATED).values_list("agent", flat=True))
-    found = Agent.objects.filter(name__in=failed).select_related("engine")
+def agents_to_repeat(operation: Operation) -> list[Agent]:
+    """The agents that a retry would call, by name. Raises NothingToRetry and
+    NotForPeople."""
+    failed = operation.targets.filter(state__in=_REPEATED).values_list("agent", flat=True)
+    found = Agent.objects.filter(name__in=list(failed)).select_related("engine")
     known = list(found.order_by("name"))
     if not State(operation.state).is_final or not known:
         raise NothingToRetry(operation)
     if operation.undo_of is not None or operation.actor_kind == ActorKind.CONTROLLER:
         raise NotForPeople(operation)
+    return known
+
+
+def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operation:
+    """Put an operation on record that calls the agents again for which it failed.
+    Raises NothingToRetry, NotForPeople, NotRecorded, and ContractError (400) if its time
+    is over."""
+    known = agents_to_repeat(operation)
     call = call_of(operation)
     check_wishes(call.endpoint, wishes_of(operation))
-    call = replace(call, secrets=_secrets_of(call, failed))
+    call = replace(call, secrets=_secrets_of(call, [agent.name for agent in known]))
     retry = Operation(
         selector={"agents": [agent.name for agent in known]},
         strategy=operation.strategy,

@@ -11,6 +11,7 @@ from controlplane.audit.actors import Actor
 from controlplane.configuration import services as configuration
 from controlplane.fleet.models import Agent
 from controlplane.operations.effects import Begun, find_begun
+from controlplane.operations.errors import AgentGone
 from controlplane.operations.lease import LEASE, is_abandoned, this_process, until
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.outcomes import state_of_fleet
@@ -21,10 +22,6 @@ from engine.contract import ContractError
 logger = logging.getLogger(__name__)
 _QUESTIONS_AT_ONCE = 32
 _UNFINISHED = (State.PENDING, State.RUNNING)
-_GONE = {
-    "error": "Agent not found",
-    "message": "The agent was removed before its outcome was known.",
-}
 
 
 def abandoned() -> Iterator[Operation]:
@@ -56,6 +53,15 @@ def finish(operation: Operation, actor: Actor, *, timeout: float) -> None:
     logger.warning("operation %s was left open; it is %s", operation.pk, operation.state)
 
 
+def find_called(operation: Operation, name: str) -> Agent:
+    """The agent of that name that the operation called, or was to call. Raises AgentGone
+    if it was removed, whoever has its name now."""
+    found = Agent.objects.select_related("engine").filter(name=name).first()
+    if found is None or found.registered_at > operation.created_at:
+        raise AgentGone(name)
+    return found
+
+
 def settle_rows(operation: Operation, rows: Sequence[OperationTarget], *, timeout: float) -> None:
     """Ask the agents that were called, all at once, and write what is true of each."""
     if not rows:
@@ -73,7 +79,7 @@ def resolve(row: OperationTarget, actor: Actor, *, timeout: float) -> State:
     it is then. Raises ContractError."""
     operation = row.operation
     begun = find_begun(operation.pk, row.agent)
-    agent = Agent.objects.select_related("engine").get(name=row.agent)
+    agent = find_called(operation, row.agent)
     state, document = find_out(begun, agent, request_id=operation.request_id, timeout=timeout)
     if state is State.UNKNOWN:
         return state
@@ -133,10 +139,8 @@ def _outcome(
     operation: Operation, row: OperationTarget, timeout: float
 ) -> tuple[Begun, State, object]:
     begun = find_begun(operation.pk, row.agent)
-    agent = Agent.objects.filter(name=row.agent).first()
-    if agent is None:
-        return begun, State.UNKNOWN, _GONE
     try:
+        agent = find_called(operation, row.agent)
         state, document = find_out(begun, agent, request_id=operation.request_id, timeout=timeout)
     except ContractError as error:
         return begun, State.UNKNOWN, error.body()

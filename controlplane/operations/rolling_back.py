@@ -9,7 +9,7 @@ from controlplane.configuration import services as configuration
 from controlplane.configuration.errors import NothingToRestore, NotRestorable, RevisionNotFound
 from controlplane.configuration.models import ConfigRevision, RevisionState, Source
 from controlplane.configuration.reading import read_configuration
-from controlplane.configuration.schema import mutable_keys, problems, secret_keys
+from controlplane.configuration.schema import Keys, mutable_keys, problems, secret_keys
 from controlplane.configuration.values import Diff, Values, difference, show, shows_secret
 from controlplane.fleet.models import Agent, Dialect
 from controlplane.operations.calls import read_call
@@ -45,7 +45,14 @@ def preview_rollback(agent: Agent, number: int, *, request_id: str, timeout: flo
     """What rolling back to that revision would do, by the agent's own schema of now.
     Raises RevisionNotFound, ContractError (409) for a revision that never was
     active, and AgentFailure."""
-    return _plan(agent, number, request_id, timeout).preview
+    ends = _find_ends(agent.name, number)
+    observed = read_configuration(agent, request_id=request_id, timeout=timeout)
+    return _plan(*ends, observed.keys).preview
+
+
+def foresee_rollback(agent: str, number: int) -> Preview:
+    """As preview_rollback, by the schema that the agent told last: nobody is asked."""
+    return _plan(*_find_ends(agent, number), configuration.known_schema(agent)).preview
 
 
 def roll_back(
@@ -62,7 +69,9 @@ def roll_back(
     """Make a new revision with the values of an old one. Raises what
     preview_rollback raises, NotRestorable, NothingToRestore, RevisionConflict, and
     what perform() raises."""
-    plan = _plan(agent, number, request_id, timeout)
+    ends = _find_ends(agent.name, number)
+    observed = read_configuration(agent, request_id=request_id, timeout=timeout)
+    plan = _plan(*ends, observed.keys)
     active = plan.preview.active
     configuration.check_expected(agent.name, active, expected)
     if plan.preview.problems:
@@ -84,20 +93,22 @@ def roll_back(
     )
 
 
-def _plan(agent: Agent, number: int, request_id: str, timeout: float) -> _Plan:
-    target = configuration.find_revision(agent.name, number)
+def _find_ends(agent: str, number: int) -> tuple[ConfigRevision, ConfigRevision]:
+    """The active revision, and the one to go back to."""
+    target = configuration.find_revision(agent, number)
     if target.state not in _WAS_ACTIVE:
         raise ContractError(
             409,
             "Revision was never active",
-            f"Revision {number} of agent '{agent.name}' is {target.state}; choose one that was "
-            "active.",
+            f"Revision {number} of agent '{agent}' is {target.state}; choose one that was active.",
         )
-    active = configuration.find_active(agent.name)
+    active = configuration.find_active(agent)
     if active is None:
-        raise RevisionNotFound(agent.name, "active revision")
-    observed = read_configuration(agent, request_id=request_id, timeout=timeout)
-    keys = observed.keys
+        raise RevisionNotFound(agent, "active revision")
+    return active, target
+
+
+def _plan(active: ConfigRevision, target: ConfigRevision, keys: Keys) -> _Plan:
     now, then = configuration.real_values(active), configuration.real_values(target)
     differing = {key: then[key] for key in difference(now, then) if key in then and key in now}
     settable = mutable_keys(keys) if keys else frozenset(differing)

@@ -6,10 +6,9 @@ as they come in, together with the targets that are begun next, in one transacti
 """
 
 import logging
-import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import timedelta
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime, timedelta
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event
@@ -27,8 +26,8 @@ from controlplane.operations.effects import (
     CONF_UPDATE,
     Begun,
     DesiredChange,
+    check_wishes,
     effect_of,
-    find_begun,
     settle_all,
 )
 from controlplane.operations.errors import CallBrokeDown, NotBegun
@@ -46,7 +45,8 @@ from controlplane.operations.planning import actor_of, call_of, wishes_of
 from controlplane.operations.recording import common_engine, record_completed, record_part
 from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.operations.strategy import OnFailure, Strategy
-from controlplane.operations.undoing import undo
+from controlplane.operations.taking_back import is_to_be_taken_back, note_breakdown, take_back
+from controlplane.operations.undoing import undoing_of
 from controlplane.rows import Changed, update_rows
 from engine.contract import ContractError
 
@@ -70,6 +70,14 @@ class Stopping(Exception):
     """This process ends; somebody else goes on."""
 
 
+class Paused(Exception):
+    """There is nothing to do before that moment."""
+
+    def __init__(self, end: datetime) -> None:
+        super().__init__(f"until {end.isoformat()}")
+        self.end = end
+
+
 class Run:
     """One operation under way in this process, which holds its lease."""
 
@@ -79,8 +87,9 @@ class Run:
         self._stopping = stopping
         self._holder = str(this_process())
         self._call = call_of(operation)
+        self._wishes = wishes_of(operation)
         self._effect = effect_of(
-            self._call.endpoint, self._call.values, self._call.document, wishes_of(operation)
+            self._call.endpoint, self._call.values, self._call.document, self._wishes
         )
         self._actor = actor_of(operation)
         self._by = Authorship(self._actor, operation.reason, operation.request_id, operation.pk)
@@ -91,26 +100,33 @@ class Run:
         self._secrets = configuration.known_secrets(names) if is_configuration else frozenset()
         self._agents = {agent.name: agent for agent in _callable(names)}
         self._begun: dict[int, Begun] = {}
-        self._started = time.perf_counter()
 
     def carry_out(self) -> None:
         """Go through all waves, or as many as failures and cancelling let. Raises
-        NotOurs and Stopping, after which the operation stays open for another."""
+        Paused if there is nothing to do for a while: another Run goes on then, with no
+        thread held meanwhile. Raises NotOurs and Stopping, after which the operation
+        stays open for another process."""
         self._find_out_what_was_left()
+        # Decided once: what was a failure then may be found out to be none.
+        if self.operation.rollback_began_at is not None or self._has_failed_in_waves():
+            self._take_back()
+        self._finish()
+
+    def _has_failed_in_waves(self) -> bool:
+        """Go through the waves; whether what was done is to be taken back."""
         self._import_configurations()
-        waves = sorted({row.wave for row in self._rows})
-        for wave in waves:
+        is_to_be_taken_back = self._strategy.on_failure is OnFailure.ROLLBACK
+        for wave in sorted({row.wave for row in self._rows}):
             rows = [row for row in self._rows if row.wave == wave and row.state == State.PENDING]
             if not rows:
                 continue
-            if self._is_cancelled() or self._has_failed_too_often():
+            if self._has_failed_too_often():
+                return is_to_be_taken_back
+            if self._is_cancelled():
                 break
-            if any(row.state != State.PENDING for row in self._rows):
-                self._pause(self._strategy.pause_s)
+            self._pause_before(wave)
             self._call_all(rows)
-        if self._has_failed_too_often() and self._strategy.on_failure is OnFailure.ROLLBACK:
-            self._take_back()
-        self._finish()
+        return is_to_be_taken_back and self._has_failed_too_often()
 
     def _find_out_what_was_left(self) -> None:
         """Agents that were called by a process that is gone."""
@@ -121,7 +137,11 @@ class Run:
     def _import_configurations(self) -> None:
         import_unknown(
             self._call.endpoint,
-            [self._agents[row.agent] for row in self._rows if row.agent in self._agents],
+            [
+                self._agents[row.agent]
+                for row in self._rows
+                if row.state == State.PENDING and row.agent in self._agents
+            ],
             request_id=self.operation.request_id,
             timeout=self.operation.timeout_s,
         )
@@ -229,6 +249,10 @@ class Run:
     def _begin(self, rows: Sequence[OperationTarget]) -> list[OperationTarget]:
         """Put on record that the agents of these are called next; those that may be."""
         deadline = until(timedelta(seconds=self.operation.timeout_s) + GRACE)
+        if (over := self._why_it_is_over()) is not None:
+            for row in rows:
+                self._refuse(row, over)
+            return []
         known = [row for row in rows if row.agent in self._agents]
         for row in rows:
             if row.agent not in self._agents:
@@ -245,6 +269,14 @@ class Run:
         OperationTarget.objects.filter(pk__in=[row.pk for row in begun]).update(state=State.RUNNING)
         return begun
 
+    def _why_it_is_over(self) -> ContractError | None:
+        """Pauses may be longer than what is wished lasts; None: it goes on."""
+        try:
+            check_wishes(self._call.endpoint, self._wishes)
+        except ContractError as error:
+            return error
+        return None
+
     def _refuse(self, row: OperationTarget, error: ContractError) -> None:
         agent = self._agents.get(row.agent) or Agent(name=row.agent)
         self._write(row, outcome_of(agent, NotBegun(row.agent, error)))
@@ -258,23 +290,31 @@ class Run:
         engine = "" if agent is None else agent.engine.name
         record_part(self.operation, self._actor, row, engine=engine, changed=changed)
 
-    def _renew(self, patience: timedelta = LEASE) -> None:
-        """Keep the operation for so long. Raises NotOurs."""
+    def _renew(self, *, paused_until: datetime | None = None) -> None:
+        """Keep the operation, with the end of its pause if it pauses. Raises NotOurs."""
         held = Operation.objects.filter(
             pk=self.operation.pk,
             lease_owner=self._holder,
             state__in=(State.PENDING, State.RUNNING),
         )
-        if not held.update(lease_until=until(patience), state=State.RUNNING):
+        renewed = {"lease_until": until(LEASE), "state": State.RUNNING}
+        if not held.update(**renewed, paused_until=paused_until):
             raise NotOurs
 
-    def _pause(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not self._is_cancelled():
-            if self._stopping.wait(min(left, _SLICE_S / 4)):
-                raise Stopping
-            with transaction.atomic():
-                self._renew()
+    def _pause_before(self, wave: int) -> None:
+        """Raises Paused until the pause before the wave is over. Its end is on record:
+        whoever goes on waits only for the rest."""
+        called = {row.wave for row in self._rows if row.state != State.PENDING}
+        if not called or wave in called or not self._strategy.pause_s:
+            return
+        end = self.operation.paused_until
+        if end is None:
+            end = until(timedelta(seconds=self._strategy.pause_s))
+        if end > timezone.now():
+            self._renew(paused_until=end)
+            raise Paused(end)
+        # The next wave has a pause of its own.
+        self.operation.paused_until = None
 
     def _is_cancelled(self) -> bool:
         asked = Operation.objects.filter(pk=self.operation.pk, cancel_requested_at=None)
@@ -297,25 +337,39 @@ class Run:
             row.state, row.answer, row.error = found.state, found.answer, found.error
 
     def _take_back(self) -> None:
-        """Undo it on the agents that did it, in reverse order."""
-        for row in reversed(self._rows):
-            if row.state not in (State.SUCCEEDED, State.PARTIALLY_FAILED) or row.undone:
-                continue
-            agent = self._agents.get(row.agent)
-            if agent is None:
-                continue
+        """Undo it on the agents that did it, or may have, the last wave first. That it
+        began is on record: whoever goes on does not call further agents."""
+        if self.operation.rollback_began_at is None:
+            self.operation.rollback_began_at = timezone.now()
             with transaction.atomic():
-                # Looking, and calling, each as long as an agent may take.
-                self._renew(LEASE + timedelta(seconds=4 * self.operation.timeout_s))
-            begun = find_begun(self.operation.pk, row.agent)
-            try:
-                row.undone = undo(
-                    begun, agent, self.operation, self._actor, timeout=self.operation.timeout_s
-                )
-            except ContractError as error:
-                logger.warning("%s on %s not taken back: %s", self.operation, agent, error.message)
-                continue
-            row.save(update_fields=["undone"])
+                self._renew()
+                self.operation.save(update_fields=["rollback_began_at"])
+        for wave in sorted({row.wave for row in self._rows}, reverse=True):
+            left = [row for row in self._rows if row.wave == wave and is_to_be_taken_back(row)]
+            limit = self.operation.concurrency
+            for begin in range(0, len(left), limit):
+                self._take_back_at_once(left[begin : begin + limit])
+
+    def _take_back_at_once(self, rows: Sequence[OperationTarget]) -> None:
+        undone = {self._threads.submit(self._take_back_one, row): row for row in rows}
+        under_way = set(undone)
+        while under_way:
+            done, under_way = wait(under_way, timeout=_SLICE_S)
+            with transaction.atomic():
+                self._renew()
+            for undo in done:
+                if (error := undo.exception()) is not None:
+                    note_breakdown(undone[undo], error)
+        if self._stopping.is_set():
+            raise Stopping
+
+    def _take_back_one(self, row: OperationTarget) -> None:
+        try:
+            operation = self.operation
+            by = Authorship(self._actor, undoing_of(operation), operation.request_id, operation.pk)
+            take_back(row, operation, by, timeout=operation.timeout_s)
+        finally:
+            connections.close_all()
 
     def _finish(self) -> None:
         with transaction.atomic(durable=True):
@@ -335,5 +389,10 @@ class Run:
                 self._rows,
                 engine=common_engine(list(self._agents.values())),
                 changed=None,
-                duration_ms=(time.perf_counter() - self._started) * 1000,
+                duration_ms=_milliseconds_of(self.operation),
             )
+
+
+def _milliseconds_of(operation: Operation) -> float:
+    """From when it was asked for, pauses included."""
+    return (timezone.now() - operation.created_at).total_seconds() * 1000

@@ -43,7 +43,7 @@ from controlplane.operations.effects import (
     check_wishes,
     effect_of,
 )
-from controlplane.operations.errors import CallBrokeDown, NotRecorded, OutcomeNotRecorded
+from controlplane.operations.errors import CallBrokeDown, NotRecorded, OutcomeNotRecorded, TakenOver
 from controlplane.operations.ids import new_operation_id
 from controlplane.operations.importing import import_unknown
 from controlplane.operations.lease import GRACE, this_process, until
@@ -58,7 +58,7 @@ from controlplane.operations.outcomes import (
 from controlplane.operations.recording import common_engine, record_completed
 from controlplane.operations.sampling import sample_after, sample_before
 from controlplane.rows import Changed, insert_rows, update_rows
-from engine.contract import Endpoint
+from engine.contract import ContractError, Endpoint
 
 logger = logging.getLogger(__name__)
 _TURN_SECONDS = 2.0
@@ -82,6 +82,20 @@ class Performed:
             outcome.result.extra["operation"] = str(self.operation.pk)
             raise outcome.result
         return outcome.result
+
+    def problems(self) -> list[str]:
+        """What went wrong on the only target; empty if nothing did."""
+        if self.operation.state == State.SUCCEEDED:
+            return []
+        try:
+            answer = self.answer()
+        except ContractError as error:
+            return [error.message]
+        document = answer.document if isinstance(answer.document, dict) else {}
+        errors = document.get("errors")
+        if isinstance(errors, dict) and errors:
+            return [f"{key}: {why}" for key, why in errors.items()]
+        return [str(document.get("message", f"status {answer.status}"))]
 
 
 @dataclass(frozen=True)
@@ -111,7 +125,7 @@ def perform(
 
     `endpoint` is one with an `action`, `query` the raw query string, `body` the
     JSON to send. Failures of agents are outcomes, not exceptions. Raises
-    NotRecorded, OutcomeNotRecorded, ContractError (400) for a query that the
+    NotRecorded, OutcomeNotRecorded, TakenOver, ContractError (400) for a query that the
     endpoint cannot read or a reason that is too long, (409) if desired state does
     not allow the change, and ValueError for an endpoint that only reads or for no
     targets.
@@ -275,18 +289,22 @@ def _record_outcomes(
     request: _Request, outcomes: Sequence[Outcome], actor: Actor, duration_ms: float
 ) -> None:
     operation, rows = request.operation, request.rows
+    holder = operation.lease_owner
     operation.state = joint_state(outcome.state for outcome in outcomes)
     operation.finished_at = timezone.now()
     for row, outcome in zip(rows, outcomes, strict=True):
         fill(row, outcome, request.secrets)
     try:
         with transaction.atomic(durable=True):
+            # First, as everybody else does: the operation, then its agents.
+            held = Operation.objects.filter(
+                pk=operation.pk, lease_owner=holder, state=State.RUNNING
+            )
+            if not held.update(state=operation.state, finished_at=operation.finished_at):
+                raise TakenOver(operation.pk)
             for begun, outcome in zip(request.begun, outcomes, strict=True):
                 begun.settle(outcome.state, outcome.document)
-            update_rows(
-                Changed(operation, ("state", "finished_at")),
-                *(Changed(row, OUTCOME_FIELDS) for row in rows),
-            )
+            update_rows(*(Changed(row, OUTCOME_FIELDS) for row in rows))
             record_completed(
                 operation,
                 actor,

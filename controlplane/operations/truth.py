@@ -7,6 +7,7 @@ from controlplane.configuration.models import ConfigRevision
 from controlplane.configuration.reading import read_configuration
 from controlplane.configuration.values import same, show
 from controlplane.fleet.models import Agent
+from controlplane.fleet.vault import UnreadableSecret
 from controlplane.forwarding.probe import probe
 from controlplane.modes.models import Mode, ModeChange
 from controlplane.operations.effects import Begun, BegunModeChange, BegunRevision
@@ -29,7 +30,10 @@ def find_out(
     AgentFailure if it does not answer now either."""
     if isinstance(begun, BegunRevision):
         observed = read_configuration(agent, request_id=request_id, timeout=timeout)
-        return _outcome_of_revision(begun.revision, observed.values)
+        try:
+            return _outcome_of_revision(begun.revision, observed.values)
+        except UnreadableSecret:
+            return State.UNKNOWN, _CANNOT_TELL
     if isinstance(begun, BegunModeChange):
         status = probe(agent, request_id=request_id, timeout=timeout)
         return _outcome_of_mode(begun.change, status)

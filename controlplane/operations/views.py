@@ -1,12 +1,15 @@
 """Operations over HTTP."""
 
 import re
-import uuid
 from collections.abc import Mapping
+from http import HTTPStatus
 from threading import BoundedSemaphore
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.conf import settings
+from django.db.models import QuerySet
+from django.urls import reverse as path_of
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import mixins
 from rest_framework.decorators import action
@@ -19,17 +22,27 @@ from rest_framework.viewsets import GenericViewSet
 from controlplane.accounts.actors import request_actor
 from controlplane.accounts.permissions import ViewersReadOperatorsChange
 from controlplane.middleware import request_id_of
+from controlplane.operations import examples
 from controlplane.operations.cancelling import cancel
-from controlplane.operations.examples import operation_examples
-from controlplane.operations.filters import OperationFilter
-from controlplane.operations.models import Operation, State
+from controlplane.operations.errors import OperationNotFound
+from controlplane.operations.filters import OperationFilter, OperationTargetFilter
+from controlplane.operations.form_examples import operation_examples
+from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.planning import plan_operation, plan_retry
 from controlplane.operations.runner import shared_runner
-from controlplane.operations.serializers import NewOperationSerializer, OperationSerializer
+from controlplane.operations.serializers import (
+    NewOperationSerializer,
+    OperationSerializer,
+    OperationSummarySerializer,
+    OperationTargetSerializer,
+)
+from controlplane.rest.answers import problem
+from controlplane.rest.examples import OPERATION_ID
 from controlplane.rest.forms import Example
-from controlplane.rest.links import Link, LinkGroup, agent_page, listed
+from controlplane.rest.links import Link, LinkGroup, agent_page, listed, page_of
 from engine.contract import ContractError
 
+ID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _MAX_WAIT_S = 60.0
 _LINKED_AGENTS = 50
 _KEY = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
@@ -42,19 +55,43 @@ _WAIT = OpenApiParameter(
     description="Seconds to wait for the end, at most 60; 200 if it came. Not when half of the "
     "server's threads wait already.",
 )
-_ERROR = {"$ref": "#/components/schemas/Error"}
+_KEY_REUSED = problem(
+    HTTPStatus.CONFLICT,
+    "Idempotency key reused",
+    "The Idempotency-Key 'deploy-1400' was sent before with another request, operation "
+    f"{OPERATION_ID}; send a new key.",
+    "The key was sent before, with another request.",
+    operation=OPERATION_ID,
+)
+_FINISHED_ALREADY = problem(
+    HTTPStatus.CONFLICT,
+    "Already finished",
+    f"Operation {OPERATION_ID} is succeeded; there is nothing to cancel.",
+    "It is finished.",
+)
+_NOTHING_TO_RETRY = problem(
+    HTTPStatus.CONFLICT,
+    "Nothing to retry",
+    f"Operation {OPERATION_ID} is succeeded; only agents that failed in a finished operation are "
+    "called again.",
+    "It is not finished, or nobody failed.",
+)
 _FINISHED = OpenApiResponse(OperationSerializer, "Finished.")
-_STARTED = OpenApiResponse(OperationSerializer, "Under way; `Location` says where to look.")
-_FREEZE = OpenApiExample(
-    "Freeze the workers of an engine for 20 minutes, one first",
-    value={
-        "action": "freeze.enable",
-        "selector": {"engines": ["smollm2"]},
-        "strategy": {"canary": 1, "wave_size": 8, "pause_s": 5, "on_failure": "rollback"},
-        "expires_in_s": 1200,
-        "reason": "deploy",
-    },
-    request_only=True,
+_STARTED = OpenApiResponse(
+    OperationSerializer,
+    "Under way; `Location` says where to look.",
+    [
+        OpenApiExample(
+            "Under way", value={**examples.OPERATION, "state": "running", "finished_at": None}
+        )
+    ],
+)
+_LOCATION = OpenApiParameter(
+    "Location",
+    str,
+    OpenApiParameter.HEADER,
+    description="Where the operation is to be read.",
+    response=[200, 202],
 )
 
 
@@ -68,9 +105,9 @@ class OperationViewSet(
     agents, say the action and, with a selector, which agents; a strategy says in which order.
     A single agent is changed as well by the calls of its page."""
 
-    queryset = Operation.objects.prefetch_related("targets")
+    queryset = Operation.objects.all()
     serializer_class = OperationSerializer
-    lookup_value_regex = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    lookup_value_regex = ID_PATTERN
     filterset_class = OperationFilter
     ordering_fields = ["id", "created_at"]
     ordering = ["-id"]
@@ -86,6 +123,7 @@ class OperationViewSet(
             return []
         own = str(document["id"])
         made = (
+            Link("All of its targets", _targets_page(own), "the outcome for each agent"),
             Link("Audit entries of the operation", listed("auditentry-list", operation=own)),
             Link("Revisions that it made", listed("configrevision-list", operation=own)),
             Link("Mode changes that it made", listed("modechange-list", operation=own)),
@@ -97,12 +135,16 @@ class OperationViewSet(
         return [LinkGroup("What came of it", made), LinkGroup("Agents", agents)]
 
     def get_serializer_class(self) -> type[BaseSerializer[Operation]]:
-        """By action: what is sent differs from what is shown."""
+        """By action: what is sent differs from what is shown, and of many less is shown."""
+        if self.action == "list":
+            return OperationSummarySerializer
         return NewOperationSerializer if self.action == "create" else OperationSerializer
 
     @extend_schema(
+        operation_id="start_operation",
         parameters=[
             _WAIT,
+            _LOCATION,
             OpenApiParameter(
                 _KEY_HEADER,
                 str,
@@ -113,9 +155,8 @@ class OperationViewSet(
         responses={
             200: _FINISHED,
             202: _STARTED,
-            409: OpenApiResponse(_ERROR, "The key was sent before, with another request."),
+            **_KEY_REUSED,
         },
-        examples=[_FREEZE],
     )
     def create(self, request: Request) -> Response:
         """Make one change on many agents."""
@@ -134,7 +175,7 @@ class OperationViewSet(
         request=None,
         responses={
             200: OpenApiResponse(OperationSerializer, "No further agent is called."),
-            409: OpenApiResponse(_ERROR, "It is finished."),
+            **_FINISHED_ALREADY,
         },
     )
     @action(detail=True, methods=["post"])
@@ -143,15 +184,15 @@ class OperationViewSet(
         operation = cancel(
             self.get_object(), actor=request_actor(request), request_id=request_id_of(request)
         )
-        return Response(OperationSerializer(operation).data)
+        return Response(_shown(request, operation))
 
     @extend_schema(
         request=None,
-        parameters=[_WAIT],
+        parameters=[_WAIT, _LOCATION],
         responses={
             200: _FINISHED,
             202: _STARTED,
-            409: OpenApiResponse(_ERROR, "It is not finished, or nobody failed."),
+            **_NOTHING_TO_RETRY,
         },
     )
     @action(detail=True, methods=["post"])
@@ -162,6 +203,48 @@ class OperationViewSet(
             self.get_object(), actor=request_actor(request), request_id=request_id_of(request)
         )
         return _start(request, retry, seconds)
+
+
+class OperationTargetViewSet(
+    ViewersReadOperatorsChange, mixins.ListModelMixin, GenericViewSet[OperationTarget]
+):
+    """The outcome of one operation for each of its agents, in the order of the plan."""
+
+    queryset = OperationTarget.objects.all()
+    serializer_class = OperationTargetSerializer
+    filterset_class = OperationTargetFilter
+    ordering_fields = ["id"]
+    ordering = ["id"]
+    columns: ClassVar = ["agent", "wave", "state", "status", "duration_ms", "undone"]
+
+    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
+        """What they are the targets of."""
+        own = self.kwargs["operation"]
+        return [LinkGroup("See also", (Link("The operation", page_of("operation-list", own)),))]
+
+    def get_queryset(self) -> QuerySet[OperationTarget]:
+        """Those of the operation that the path names."""
+        return super().get_queryset().filter(operation=self.kwargs["operation"])
+
+    @extend_schema(
+        operation_id="list_targets",
+        summary="List the targets of an operation",
+        parameters=[OpenApiParameter("operation", UUID, OpenApiParameter.PATH)],
+    )
+    def list(self, request: Request, operation: str) -> Response:
+        """How an operation went, agent by agent."""
+        if not Operation.objects.filter(pk=operation).exists():
+            raise OperationNotFound(operation)
+        return super().list(request)
+
+
+def _targets_page(operation_id: str) -> str:
+    return path_of("operation-target-list", args=[operation_id])
+
+
+def _shown(request: Request, operation: Operation) -> dict[str, object]:
+    shown: dict[str, object] = OperationSerializer(operation, context={"request": request}).data
+    return shown
 
 
 def _start(request: Request, operation: Operation, seconds: float) -> Response:
@@ -175,13 +258,13 @@ def _start(request: Request, operation: Operation, seconds: float) -> Response:
     else:
         operation = runner.wait_for(operation.pk, 0)
     return Response(
-        OperationSerializer(operation).data,
+        _shown(request, operation),
         status=200 if State(operation.state).is_final else 202,
         headers={"Location": _url(request, operation.pk)},
     )
 
 
-def _url(request: Request, operation_id: uuid.UUID) -> str:
+def _url(request: Request, operation_id: UUID) -> str:
     return reverse("operation-detail", args=[str(operation_id)], request=request)
 
 

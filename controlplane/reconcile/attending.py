@@ -3,10 +3,10 @@
 import logging
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from controlplane.audit import services as audit
@@ -22,6 +22,7 @@ from controlplane.modes import services as modes
 from controlplane.modes.models import Mode, ModeSource
 from controlplane.modes.services import Switch
 from controlplane.operations.importing import CONTROLLER, import_configuration
+from controlplane.reconcile.backoff import next_attempt_at
 from controlplane.reconcile.drift import (
     ConfigDrift,
     ModeDrift,
@@ -38,7 +39,6 @@ from controlplane.reconcile.sighting import Sighting
 from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
-_MAX_BACKOFF = timedelta(minutes=5)
 _NOTES = (
     "boot_id",
     "verified_hash",
@@ -62,24 +62,32 @@ class _Found:
     drift: ConfigDrift
 
 
+class NotesOutdated(Exception):
+    """Somebody told the loop to try again, removed the agent or took it over since its
+    notes were read."""
+
+
 def attend(sighting: Sighting) -> None:
     """Take up what the agent is found in, and put right what is wrong, by its policy.
     An agent that fails meanwhile is left for the next round."""
-    watch, agent = sighting.watch, sighting.watch.agent
-    request_id = uuid.uuid4().hex
+    name = sighting.watch.agent.name
     try:
-        if _has_restarted(sighting):
-            _note_restart(sighting, request_id)
-        resolve_unknown(agent)
-        if expire_modes(agent, request_id):
-            # What the agent said is out of date now.
-            return
-        _take_up_modes(sighting, request_id)
-        found = _compare_configuration(sighting, request_id)
-        mode_drifts = _compare_modes(sighting)
+        _attend(sighting, uuid.uuid4().hex)
     except ContractError as error:
-        logger.warning("agent %s is left for the next round: %s", agent.name, error.message)
-        return
+        logger.warning("agent %s is left for the next round: %s", name, error.message)
+    except NotesOutdated:
+        logger.info("agent %s is left for the next round: its notes changed", name)
+
+
+def _attend(sighting: Sighting, request_id: str) -> None:
+    watch, agent = sighting.watch, sighting.watch.agent
+    if _has_restarted(sighting):
+        _note_restart(sighting, request_id)
+    resolve_unknown(agent)
+    expire_modes(agent, request_id)
+    _take_up_modes(sighting, request_id)
+    found = _compare_configuration(sighting, request_id)
+    mode_drifts = _compare_modes(sighting)
     if found is None and watch.verified_hash != sighting.conf_hash:
         # A change is on its way; there is nothing to compare with yet.
         return
@@ -88,6 +96,8 @@ def attend(sighting: Sighting) -> None:
     if not drift:
         _note_right(watch, sighting, found, request_id)
         return
+    # Somebody may have chosen another policy since the round began.
+    watch.policy = _notes_of(watch).values_list("policy", flat=True).first() or ""
     _note_drift(watch, drift, request_id)
     match policy_of(watch):
         case Policy.ADOPT:
@@ -113,6 +123,7 @@ def _note_restart(sighting: Sighting, request_id: str) -> None:
     _forget_failures(watch)
     with transaction.atomic():
         _save(watch)
+        modes.end_anew(watch.agent.name)
         if before:
             audit.record(
                 action="agent.restart",
@@ -132,13 +143,7 @@ def _take_up_modes(sighting: Sighting, request_id: str) -> None:
     watch = sighting.watch
     agent = watch.agent.name
     observed = sighting.modes()
-    desired = {
-        switch: row
-        for switch, row in modes.desired_of([agent])[agent].items()
-        # The others were wished of another agent that had this name.
-        if row.since >= watch.agent.registered_at
-    }
-    unset = unset_modes(desired, observed)
+    unset = unset_modes(modes.desired_of([agent])[agent], observed)
     if watch.modes_known:
         unset = {
             switch: switch.mode is not Mode.BYPASS and value for switch, value in unset.items()
@@ -150,7 +155,8 @@ def _take_up_modes(sighting: Sighting, request_id: str) -> None:
         modes.forget(agent, before=watch.agent.registered_at)
         modes.note_observed(agent, unset, ModeSource.IMPORT, by)
         watch.modes_known = True
-        watch.save(update_fields=["modes_known"])
+        if not _notes_of(watch).update(modes_known=True):
+            raise NotesOutdated
 
 
 def _compare_configuration(sighting: Sighting, request_id: str) -> _Found | None:
@@ -322,8 +328,7 @@ def _enforce(watch: Watch, found: _Found | None, drifts: list[ModeDrift], reques
     except ContractError as error:
         failure = error.message
     watch.attempts += 1
-    backoff = timedelta(seconds=settings.KVPLANE_POLL_SECONDS * 2**watch.attempts)
-    watch.next_attempt_at = timezone.now() + min(backoff, _MAX_BACKOFF)
+    watch.next_attempt_at = next_attempt_at(watch.attempts)
     watch.last_error = failure[:500]
     _save(watch)
 
@@ -351,8 +356,15 @@ def _give_up(watch: Watch, request_id: str) -> None:
 
 
 def _save(watch: Watch) -> None:
-    """Write the loop's own notes. Policy and holder are for others to change."""
-    watch.save(update_fields=_NOTES)
+    """Write the loop's own notes. Policy and holder are for others to change. Raises
+    NotesOutdated."""
+    notes = {name: getattr(watch, name) for name in _NOTES}
+    if not _notes_of(watch).filter(retries=watch.retries).update(**notes):
+        raise NotesOutdated
+
+
+def _notes_of(watch: Watch) -> QuerySet[Watch]:
+    return Watch.objects.filter(pk=watch.pk, holder=watch.holder)
 
 
 def _forget_failures(watch: Watch) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from django.utils import timezone
+
 from controlplane.configuration.schema import Keys, mutable_keys
 from controlplane.configuration.values import Diff, Values, difference
 from controlplane.modes.models import DesiredMode, Mode
@@ -42,9 +44,13 @@ def compare_configuration(
 def compare_modes(
     desired: Mapping[Switch, DesiredMode], observed: Mapping[Switch, bool]
 ) -> list[ModeDrift]:
-    """The switches that somebody set and that are otherwise now."""
+    """The switches that somebody set and that are otherwise now. One whose time is up is
+    not put back: it is to be reverted."""
     drifts = []
+    now = timezone.now()
     for switch, wanted in desired.items():
+        if wanted.is_over(now):
+            continue
         if switch.mode is not Mode.BYPASS and switch not in observed:
             # This process has no such switch.
             continue

@@ -5,28 +5,27 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 from django.utils import timezone
 
-from controlplane.operations import recovery
-from controlplane.operations.importing import CONTROLLER
 from controlplane.operations.lease import this_process
-from controlplane.operations.runner import shared_runner
 from controlplane.reconcile import sharing
 from controlplane.reconcile.attending import attend
+from controlplane.reconcile.finishing import Finisher
 from controlplane.reconcile.models import Controller, Watch
 from controlplane.reconcile.polling import keep, poll
+from controlplane.reconcile.presence import note_presence
 from controlplane.reconcile.sampling import sample
 from controlplane.reconcile.sighting import Sighting
 from controlplane.reconcile.triage import needing_care
 from controlplane.statistics.services import prune
 
 logger = logging.getLogger(__name__)
-_CARERS = 4
+_CARERS = 8
 _PRUNE_SECONDS = 3600.0
 
 
@@ -41,10 +40,14 @@ class ControlLoop:
         self._pollers = ThreadPoolExecutor(settings.KVPLANE_POLL_CONCURRENCY, "poll")
         self._pruned_at = 0.0
         self._carers = ThreadPoolExecutor(_CARERS, "care")
+        self._finisher = Finisher()
+        self._cared_for: dict[int, tuple[Sighting, Future[None]]] = {}
+        """By the key of the watch: agents that a thread attends to."""
 
     def run(self, stopping: threading.Event) -> None:
         """Go round until `stopping` is set. A round that fails, because the database is
         away for example, is logged, and the next one comes all the same."""
+        note_presence("controller.start", self.name)
         while not stopping.is_set():
             started = time.monotonic()
             try:
@@ -54,13 +57,14 @@ class ControlLoop:
                 close_old_connections()
             left = settings.KVPLANE_POLL_SECONDS - (time.monotonic() - started)
             stopping.wait(max(0.05, left))
+        note_presence("controller.stop", self.name)
 
     def go_round(self) -> None:
         """One round: finish what was left open, poll, compare, repair, sample."""
         started = time.monotonic()
         request_id = uuid.uuid4().hex
         controllers = sharing.take_part(self.name, self._started_at, self._lease)
-        finish_abandoned()
+        self._finisher.finish_abandoned(self._lease.total_seconds() / 4)
         watches = sharing.hold_share(self.name, controllers, self._lease)
         sightings = poll(watches, self._pollers, request_id)
         held = sharing.still_held(self.name, watches)
@@ -75,18 +79,39 @@ class ControlLoop:
         """Let go of all agents, so that the other controllers need not wait."""
         self._pollers.shutdown(cancel_futures=True)
         self._carers.shutdown(cancel_futures=True)
+        self._finisher.close()
         try:
             sharing.leave(self.name)
         except DatabaseError:
             logger.warning("the leases of this controller stay until they run out")
 
     def _care_for(self, sightings: Iterable[Sighting]) -> None:
-        """Attend to each in a thread: one that hangs must not hold up the others."""
-        cares = [(entry, self._carers.submit(_attend_alone, entry)) for entry in sightings]
+        """Attend to each in a thread: one that hangs must not hold up the others. The
+        round waits for them for half of the lease, because what it holds would be lost;
+        one that hangs for longer is left to its thread, and alone."""
+        for sighting in sightings:
+            key = sighting.watch.pk
+            if key not in self._cared_for:
+                care = self._carers.submit(self._attend_alone, sighting)
+                self._cared_for[key] = (sighting, care)
+        cares = list(self._cared_for.values())
+        wait([care for _, care in cares], timeout=self._lease.total_seconds() / 2)
         for sighting, care in cares:
+            if not care.done():
+                continue
+            del self._cared_for[sighting.watch.pk]
             if (error := care.exception()) is not None:
                 name = sighting.watch.agent.name
                 logger.error("agent %s could not be attended to", name, exc_info=error)
+
+    def _attend_alone(self, sighting: Sighting) -> None:
+        try:
+            # Its turn may have come late.
+            if sharing.still_held(self.name, [sighting.watch]):
+                attend(sighting)
+        finally:
+            # The thread may rest for long, and tests drop their database.
+            connections.close_all()
 
     def _prune_at_times(self) -> None:
         """Forget old snapshots, in a thread: there may be many at first."""
@@ -98,16 +123,6 @@ class ControlLoop:
         Controller.objects.filter(name=self.name).update(agents=len(watches), cycle_ms=duration_ms)
 
 
-def finish_abandoned() -> None:
-    """Take over operations that a crash left running, and finish them."""
-    for operation in recovery.abandoned():
-        if operation.selector:
-            # It may have agents that nobody has called yet.
-            shared_runner().start(operation)
-        elif recovery.take_over(operation):
-            recovery.finish(operation, CONTROLLER, timeout=settings.KVPLANE_POLL_TIMEOUT)
-
-
 def _prune() -> None:
     try:
         pruned = prune(timezone.now())
@@ -116,12 +131,4 @@ def _prune() -> None:
     else:
         logger.debug("pruned snapshots: %s", pruned)
     finally:
-        connections.close_all()
-
-
-def _attend_alone(sighting: Sighting) -> None:
-    try:
-        attend(sighting)
-    finally:
-        # The thread may rest for long, and tests drop their database.
         connections.close_all()

@@ -42,6 +42,11 @@ class Watch(models.Model):
     next_attempt_at = models.DateTimeField(null=True)
     gave_up_at = models.DateTimeField(null=True)
     last_error = models.CharField(max_length=500, blank=True)
+    retries = models.PositiveIntegerField(
+        default=0,
+        help_text="How often somebody told the loop to try again. What it noted before that "
+        "is not written after it.",
+    )
     sampled_at = models.DateTimeField(null=True, help_text="Chunk statistics.")
     sampled_boot_id = models.CharField(max_length=64, blank=True)
     holder = models.CharField(max_length=128, blank=True, db_index=True)
@@ -58,7 +63,7 @@ class Watch(models.Model):
 class Controller(models.Model):
     """A running control loop; one that is not heard of any more loses its agents."""
 
-    name = models.CharField(max_length=128, unique=True, help_text="host:process:nonce")
+    name = models.CharField(max_length=128, unique=True, help_text="host:place:process:nonce")
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
     alive_until = models.DateTimeField(db_index=True)

@@ -22,10 +22,9 @@ from controlplane.operations.effects import (
     call_for,
 )
 from controlplane.operations.importing import CONTROLLER
-from controlplane.operations.models import State
 from controlplane.operations.services import Performed, carry_out
 from controlplane.reconcile.drift import ModeDrift
-from engine.contract import ContractError, Role, endpoint
+from engine.contract import Role, endpoint
 
 Configuration = tuple[ConfigRevision, Observed, Diff]
 """What should be, what is, and the keys that are to be put back."""
@@ -66,12 +65,13 @@ def _put_back_configuration(
         f"back to revision {revision.number}: {named}"[:400],
         request_id,
     )
-    problems = _problems(performed)
+    problems = performed.problems()
     is_scheduler = agent.role == Role.SCHEDULER.value
     if not problems and is_scheduler and applies_at_recreate(observed.keys) & values.keys():
-        problems += _problems(
-            _do(agent, "recreate_lookup", "", None, NoEffect(), "takes up its keys", request_id)
+        performed = _do(
+            agent, "recreate_lookup", "", None, NoEffect(), "takes up its keys", request_id
         )
+        problems += performed.problems()
     return problems
 
 
@@ -80,17 +80,16 @@ def _put_back_mode(agent: Agent, drift: ModeDrift, request_id: str) -> list[str]
     switch = Switch(Mode(desired.mode), desired.backend)
     operation_id, query = call_for(switch, value=desired.value)
     what = f"{desired.mode} {desired.backend}".strip()
-    return _problems(
-        _do(
-            agent,
-            operation_id,
-            query,
-            None,
-            RestoreMode(switch, desired.change_id),
-            f"back to {what} {'on' if desired.value else 'off'}",
-            request_id,
-        )
+    performed = _do(
+        agent,
+        operation_id,
+        query,
+        None,
+        RestoreMode(switch, desired.change_id),
+        f"back to {what} {'on' if desired.value else 'off'}",
+        request_id,
     )
+    return performed.problems()
 
 
 def _do(
@@ -111,17 +110,3 @@ def _do(
         request_id=request_id,
         timeout=settings.KVPLANE_AGENT_TIMEOUT,
     )
-
-
-def _problems(performed: Performed) -> list[str]:
-    if performed.operation.state == State.SUCCEEDED:
-        return []
-    try:
-        answer = performed.answer()
-    except ContractError as error:
-        return [error.message]
-    document = answer.document if isinstance(answer.document, dict) else {}
-    errors = document.get("errors")
-    if isinstance(errors, dict) and errors:
-        return [f"{key}: {why}" for key, why in errors.items()]
-    return [str(document.get("message", f"status {answer.status}"))]

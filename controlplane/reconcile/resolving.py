@@ -14,39 +14,57 @@ from controlplane.operations import recovery
 from controlplane.operations.importing import CONTROLLER
 from controlplane.operations.models import OperationTarget, State
 
-_OVERTAKEN = {configuration.ALL_KEYS: "A later change overtook this one; nobody knows of it."}
+_OVERTAKEN = "A later change overtook this one; nobody knows of it."
+_OF_ANOTHER = "The agent was removed before anybody knew of it."
+_CANNOT_TELL = "No answer came, and the agent's state does not tell; it counts as not done."
 
 
 def resolve_unknown(agent: Agent) -> None:
     """Ask the agent about each of its unknown outcomes whose traces are not covered by
-    later changes. Raises AgentFailure."""
+    later changes. What the agent cannot tell is given up: it would hold up repairs for
+    ever. Raises AgentFailure."""
     for revision in ConfigRevision.objects.filter(
         agent=agent.name, state=RevisionState.UNKNOWN
     ).order_by("number"):
-        later = ConfigRevision.objects.filter(agent=agent.name, number__gt=revision.number)
-        if later.exclude(state=RevisionState.FAILED).exists():
-            with transaction.atomic():
-                configuration.refuse(revision, _OVERTAKEN)
-        else:
-            _resolve_target(revision.operation_id, agent)
+        _resolve_revision(revision, agent)
     for change in ModeChange.objects.filter(
         agent=agent.name, state=ModeChangeState.UNKNOWN
     ).order_by("id"):
-        if modes.is_latest(change):
-            _resolve_target(change.operation_id, agent)
-        else:
-            with transaction.atomic():
-                modes.refuse(change)
+        _resolve_change(change, agent)
 
 
-def _resolve_target(operation_id: uuid.UUID | None, agent: Agent) -> None:
-    if operation_id is None:
+def _resolve_revision(revision: ConfigRevision, agent: Agent) -> None:
+    later = ConfigRevision.objects.filter(agent=agent.name, number__gt=revision.number)
+    if revision.created_at < agent.registered_at:
+        why = _OF_ANOTHER
+    elif later.exclude(state=RevisionState.FAILED).exists():
+        why = _OVERTAKEN
+    elif _stays_unknown(revision.operation_id, agent):
+        why = _CANNOT_TELL
+    else:
         return
+    with transaction.atomic():
+        configuration.refuse(revision, {configuration.ALL_KEYS: why})
+
+
+def _resolve_change(change: ModeChange, agent: Agent) -> None:
+    is_open = change.created_at >= agent.registered_at and modes.is_latest(change)
+    if not is_open or _stays_unknown(change.operation_id, agent):
+        with transaction.atomic():
+            modes.refuse(change)
+
+
+def _stays_unknown(operation_id: uuid.UUID | None, agent: Agent) -> bool:
+    """Whether the agent was asked about its part of the operation and cannot tell."""
+    if operation_id is None:
+        return False
     row = (
         OperationTarget.objects.select_related("operation")
         .filter(operation__pk=operation_id, agent=agent.name, state=State.UNKNOWN)
         .first()
     )
-    # One that is still running has somebody who waits for its answer.
-    if row is not None:
-        recovery.resolve(row, CONTROLLER, timeout=settings.KVPLANE_POLL_TIMEOUT)
+    if row is None:
+        # One that is still running has somebody who waits for its answer.
+        return False
+    state = recovery.resolve(row, CONTROLLER, timeout=settings.KVPLANE_POLL_TIMEOUT)
+    return state is State.UNKNOWN

@@ -10,7 +10,7 @@ from controlplane.reconcile.models import Watch
 from controlplane.reconcile.sighting import Sighting
 from controlplane.statistics.errors import InvalidSample, OvertakenSample
 from controlplane.statistics.models import Trigger
-from controlplane.statistics.services import record_sample
+from controlplane.statistics.services import Asked, record_sample
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def _sample(sighting: Sighting, status: Mapping[str, object], interval: timedelt
             counters if isinstance(counters, Mapping) else {},
             sighting.boot_id,
             Trigger.RESTART if restarted else Trigger.INTERVAL,
-            sighting.answered_at,
+            Asked(sighting.asked_at, sighting.answered_at),
         )
     except OvertakenSample:
         logger.debug("a later sample of %s is on record", watch.agent.name)

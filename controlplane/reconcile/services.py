@@ -5,6 +5,8 @@ from django.db import transaction
 from controlplane.audit import services as audit
 from controlplane.audit.actors import Actor
 from controlplane.fleet.models import Agent
+from controlplane.fleet.services import AgentNotFound
+from controlplane.modes import services as modes
 from controlplane.reconcile.models import Policy, Watch
 
 
@@ -14,9 +16,11 @@ def watch_of(agent: Agent) -> Watch:
 
 
 def set_policy(watch: Watch, policy: Policy | None, *, actor: Actor, request_id: str) -> Watch:
-    """Choose what is done about drift of one agent; None: as the setting says."""
+    """Choose what is done about drift of one agent; None: as the setting says. Raises
+    AgentNotFound if it was removed."""
     wanted = "" if policy is None else policy.value
     with transaction.atomic():
+        watch = _locked(watch)
         before = watch.policy
         if before == wanted:
             return watch
@@ -36,12 +40,19 @@ def set_policy(watch: Watch, policy: Policy | None, *, actor: Actor, request_id:
 
 
 def try_again(watch: Watch, *, actor: Actor, request_id: str) -> Watch:
-    """Let the loop repair the agent from its next round on, whether it waits or has
-    given up."""
+    """Let the loop repair the agent, and end its modes whose time is up, from its next
+    round on, whether it waits or has given up. Raises AgentNotFound if it was removed."""
     with transaction.atomic():
+        watch = _locked(watch)
         Watch.objects.filter(pk=watch.pk).update(
-            attempts=0, next_attempt_at=None, gave_up_at=None, last_error="", verified_hash=""
+            attempts=0,
+            next_attempt_at=None,
+            gave_up_at=None,
+            last_error="",
+            verified_hash="",
+            retries=watch.retries + 1,
         )
+        modes.end_anew(watch.agent.name)
         audit.record(
             action="watch.retry",
             actor=actor,
@@ -53,3 +64,12 @@ def try_again(watch: Watch, *, actor: Actor, request_id: str) -> Watch:
         )
     watch.refresh_from_db()
     return watch
+
+
+def _locked(watch: Watch) -> Watch:
+    """The row as it is now, which nobody else changes before the transaction ends."""
+    rows = Watch.objects.select_related("agent__engine").select_for_update(of=("self",))
+    found = rows.filter(pk=watch.pk).first()
+    if found is None:
+        raise AgentNotFound(watch.agent.name)
+    return found

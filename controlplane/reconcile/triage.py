@@ -55,7 +55,7 @@ def _has_other_configuration(sighting: Sighting, active: tuple[int, bool] | None
 
 def _is_in_other_modes(sighting: Sighting, desired: dict[Switch, DesiredMode]) -> bool:
     now = timezone.now()
-    if any(row.expires_at is not None and row.expires_at <= now for row in desired.values()):
+    if any(row.is_to_be_ended(now) for row in desired.values()):
         return True
     if not sighting.has_cache:
         return not sighting.watch.modes_known

@@ -82,7 +82,11 @@ class WatchViewSet(
         )
         return Response(serializers.WatchSerializer(watch).data)
 
-    @extend_schema(request=None, responses={200: serializers.WatchSerializer})
+    @extend_schema(
+        operation_id="retry_repair",
+        request=None,
+        responses={200: serializers.WatchSerializer},
+    )
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, agent: str) -> Response:
         """Repair this agent again, though the loop waits or has given up."""

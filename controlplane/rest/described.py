@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from drf_spectacular.plumbing import get_override
 from drf_spectacular.utils import OpenApiExample, OpenApiRequest
 from rest_framework.serializers import BaseSerializer
 
@@ -28,12 +29,12 @@ class Description:
         self._action = handler.__name__
 
     def text(self) -> str:
-        """What the call does."""
+        """What the call does; who may make it is told where it is refused."""
         view = self._schema.view
         if getattr(view, "action", "") is None:
             # DRF sets it for the request that is made of a view; one without actions has none.
             view.action = self._action
-        return " ".join(str(self._schema.get_description() or "").split())
+        return " ".join(self._schema.get_purpose().split())
 
     def parameters(self) -> list[Any]:
         """OpenApiParameters and serializers."""
@@ -48,9 +49,11 @@ class Description:
             return type(found)
         return found if isinstance(found, type) and issubclass(found, BaseSerializer) else None
 
-    def examples(self) -> list[Example]:
-        """Bodies that make sense."""
+    def examples(self, body: type[BaseSerializer[Any]]) -> list[Example]:
+        """Bodies that make sense: those of the call, else those of the serializer that reads
+        its body."""
         shown: list[OpenApiExample] = self._schema.get_examples()
+        shown = shown or get_override(body, "examples", [])
         return [
             Example(str(example.summary or example.name), example.value)
             for example in shown

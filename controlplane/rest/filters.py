@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from django_filters.fields import IsoDateTimeField
+from drf_spectacular.drainage import set_override
 from rest_framework.exceptions import ValidationError as InvalidRequest
 from rest_framework.filters import OrderingFilter
 from rest_framework.request import Request
@@ -34,6 +35,21 @@ class StrictOrderingFilter(OrderingFilter):
                 )
         return wanted
 
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """The parameter as the OpenAPI document has it."""
+        names: list[str] = view.ordering_fields
+        field = f"-?({'|'.join(names)})"
+        return [
+            {
+                "name": self.ordering_param,
+                "in": "query",
+                "description": f"Fields to order by, of {', '.join(names)}; several with commas "
+                "between them, descending with a `-` before them.",
+                "schema": {"type": "string", "pattern": f"^{field}(,{field})*$"},
+                "example": f"-{names[0]}",
+            }
+        ]
+
 
 class _BoundedDateTimeField(IsoDateTimeField):
     """A moment that every database can hold and convert to UTC."""
@@ -46,6 +62,16 @@ class _BoundedDateTimeField(IsoDateTimeField):
         if moment is not None and not _EARLIEST <= moment <= _LATEST:
             raise ValidationError("Give a date between 1970 and 9998.")
         return moment
+
+
+class WholeNumberFilter(filters.NumberFilter):
+    """A whole number; `help_text` is for the form and for the OpenAPI document."""
+
+    field_class: type[forms.Field] = forms.IntegerField
+
+    def __init__(self, *, help_text: str, **kwargs: Any) -> None:
+        super().__init__(help_text=help_text, **kwargs)
+        set_override(self, "field", {"type": "integer", "description": help_text})
 
 
 class MomentFilter(filters.IsoDateTimeFilter):

@@ -10,7 +10,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request, override_method
 
 from controlplane.rest.described import Description
-from controlplane.rest.fields import parameter_fields, serializer_groups
+from controlplane.rest.form_fields import parameter_fields, serializer_groups
 from controlplane.rest.forms import CallForm, Field, FieldGroup
 
 _WITH_BODY = ("POST", "PUT", "PATCH")
@@ -33,7 +33,8 @@ def _form_of(view: Any, request: Request, method: str, shown: Any) -> CallForm:
     with override_method(view, request, method):
         described = Description(view, method)
         body = described.body() if method in _WITH_BODY else None
-        text, examples = described.text(), described.examples()
+        text = described.text()
+        examples = [] if body is None else described.examples(body)
         fields = parameter_fields(described.parameters()) + _told(view, "form_fields", method)
         examples += _told(view, "form_examples", method)
         made_at = _made_at(view, method)

@@ -1,85 +1,100 @@
-"""What every operation and schema of the OpenAPI document has in common."""
+"""What drf-spectacular's hooks put right in the OpenAPI document as a whole."""
 
-from collections.abc import Iterator
 from typing import Any
 
+from controlplane.rest.answers import ERRORS, RESPONSES
+from controlplane.rest.components import EVERYWHERE
+from controlplane.rest.parameters import describe
+from engine.contract import CATALOGUE, Group, schemas
+from engine.contract.components import components
+
 _METHODS = ("get", "post", "put", "patch", "delete")
-_ERROR = {
-    "type": "object",
-    "required": ["error", "message"],
-    "properties": {
-        "error": {"type": "string", "description": "Short and stable, for programs."},
-        "message": {"type": "string", "description": "What is wrong, and the remedy."},
-    },
-    "additionalProperties": True,
+_NUMBER = "^[0-9]{1,18}$"
+_UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_TAGS = {
+    "index": "Where to begin.",
+    "agents": "Agents: processes that serve the documented API.",
+    "engines": "Engines: a scheduler and its workers each.",
+    "enrolment_tokens": "Tokens with which agents register themselves.",
+    "enrol": "What agents say about themselves.",
+    "operations": "Changes that were asked for, with the outcome for every agent.",
+    "config_revisions": "What each agent's configuration should be, was, and was refused to be.",
+    "modes": "What the modes of each agent should be now.",
+    "mode_changes": "Every change of freeze, hot cache and bypasses.",
+    "watches": "How each agent does, and whether it is as it should be.",
+    "controllers": "Control loops that run.",
+    "audit": "Who asked for what, when, why, and what came of it.",
+    "users": "Users and their roles.",
+    "tokens": "API tokens.",
+    "health": "Whether the control plane answers.",
+    **{group.value: group.description for group in Group},
 }
-_INVALID = {
-    "type": "object",
-    "required": ["error", "message"],
-    "properties": {
-        **_ERROR["properties"],  # type: ignore[dict-item]
-        "fields": {
-            "type": "object",
-            "description": "What is wrong with each field or parameter.",
-            "additionalProperties": True,
-        },
+_HEALTH = {
+    "operationId": "get_health",
+    "summary": "Liveness",
+    "description": "Answers while the process lives; needs no token and tells nothing else.",
+    "tags": ["health"],
+    "security": [],
+    "responses": {
+        "200": {
+            "description": "It lives.",
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/Health"},
+                    "examples": {"example": {"value": {"status": "ok"}}},
+                }
+            },
+        }
     },
-    "additionalProperties": True,
-}
-_EXAMPLES = {
-    "400": (
-        "The request is invalid.",
-        "InvalidRequest",
-        {
-            "error": "Invalid request",
-            "message": "'page_size': 'page_size' must be at least 1, not 0.",
-            "fields": {"page_size": ["'page_size' must be at least 1, not 0."]},
-        },
-    ),
-    "401": (
-        "The credentials are missing or not good.",
-        "Error",
-        {
-            "error": "Unauthorized",
-            "message": "The API token is unknown, revoked or expired; create a new one.",
-        },
-    ),
-    "403": (
-        "The caller's role does not allow this.",
-        "Error",
-        {"error": "Forbidden", "message": "This needs the role 'admin'."},
-    ),
-    "404": (
-        "There is no such thing.",
-        "Error",
-        {"error": "Not found", "message": "There is nothing of that name or number."},
-    ),
-    "415": (
-        "The body is not declared as JSON.",
-        "Error",
-        {
-            "error": "Unsupported media type",
-            "message": 'Unsupported media type "text/plain" in request.',
-        },
-    ),
 }
 
 
-def add_error_answers(
+def complete(
     result: dict[str, Any],
     generator: object,
     request: object,
     public: bool,  # noqa: FBT001 - the hook's signature is drf-spectacular's
 ) -> dict[str, Any]:
-    """A drf-spectacular hook: gives each operation the error answers that it
-    can give and does not describe itself."""
-    schemas = result.setdefault("components", {}).setdefault("schemas", {})
-    schemas.setdefault("Error", _ERROR)
-    schemas.setdefault("InvalidRequest", _INVALID)
-    for operations in result.get("paths", {}).values():
+    """A drf-spectacular hook: adds what operations refer to, the tags, and the one
+    endpoint that is served before Django."""
+    kept = result.setdefault("components", {})
+    described = components(
+        [
+            *(schemas.HEALTH, *ERRORS, *EVERYWHERE),
+            *(entry.response_schema for entry in CATALOGUE),
+            *(entry.body_schema for entry in CATALOGUE if entry.body_schema is not None),
+        ]
+    )
+    for name, schema in described.items():
+        if kept.setdefault("schemas", {}).setdefault(name, schema) != schema:
+            raise ValueError(f"a serializer and the contract both describe '{name}'; rename one")
+    kept["responses"] = RESPONSES
+    kept["securitySchemes"]["cookieAuth"]["description"] = (
+        "The session of a browser that logged in; changes also need the header X-CSRFToken."
+    )
+    result["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
+    result["paths"]["/health"] = {"get": _HEALTH}
+    return result
+
+
+def describe_parameters(
+    result: dict[str, Any],
+    generator: object,
+    request: object,
+    public: bool,  # noqa: FBT001 - the hook's signature is drf-spectacular's
+) -> dict[str, Any]:
+    """A drf-spectacular hook: what each parameter means, with an example."""
+    names = {
+        frozenset(schema["enum"]): name
+        for name, schema in result["components"]["schemas"].items()
+        if "enum" in schema
+    }
+    for operations in result["paths"].values():
         for method in _METHODS:
-            if method in operations:
-                _add_to(operations[method])
+            for parameter in operations.get(method, {}).get("parameters", ()):
+                _type_key(parameter["schema"])
+                describe(parameter)
+                _name_choices(parameter, names)
     return result
 
 
@@ -115,30 +130,19 @@ def _place_of_method(item: tuple[str, object]) -> int:
     return _METHODS.index(item[0])
 
 
-def _add_to(operation: dict[str, Any]) -> None:
-    for status in _statuses(operation):
-        description, schema, example = _EXAMPLES[status]
-        operation["responses"].setdefault(
-            status,
-            {
-                "description": description,
-                "content": {
-                    "application/json": {
-                        "schema": {"$ref": f"#/components/schemas/{schema}"},
-                        "examples": {"example": {"value": example}},
-                    }
-                },
-            },
-        )
+def _name_choices(parameter: dict[str, Any], names: dict[frozenset[str], str]) -> None:
+    """What a filter takes has the type of what answers show."""
+    name = names.get(frozenset(parameter["schema"].get("enum", ())))
+    if name is not None:
+        parameter["schema"] = {"$ref": f"#/components/schemas/{name}"}
 
 
-def _statuses(operation: dict[str, Any]) -> Iterator[str]:
-    places = {parameter["in"] for parameter in operation.get("parameters", ())}
-    if "query" in places or "requestBody" in operation:
-        yield "400"
-    if operation.get("security") not in (None, [], [{}]):
-        yield from ("401", "403")
-    if "path" in places:
-        yield "404"
-    if "requestBody" in operation:
-        yield "415"
+def _type_key(schema: dict[str, Any]) -> None:
+    """A row's key has in the path the type that it has in answers."""
+    pattern = schema.get("pattern")
+    if pattern == _NUMBER:
+        del schema["pattern"]
+        schema.update(type="integer", minimum=0, maximum=10**18 - 1)
+    elif pattern == _UUID:
+        del schema["pattern"]
+        schema["format"] = "uuid"

@@ -33,18 +33,28 @@ class Table:
 
 def table_of(view: Any, rows: Iterable[Mapping[str, Any]]) -> Table:
     """The rows, with the columns that the view names. The first column leads to the row's
-    own page, and a column of agents to theirs. Asks the database for nothing."""
+    own page where rows have one, and a column of agents to theirs. Asks the database for
+    nothing."""
     columns: Sequence[str] = view.columns
     return Table(columns, [_row(view, columns, row) for row in rows])
 
 
 def _row(view: Any, columns: Sequence[str], row: Mapping[str, Any]) -> list[Cell]:
-    key = view.lookup_url_kwarg or view.lookup_field
-    own = reverse(f"{view.basename}-detail", args=[row["id" if key == "pk" else key]])
+    own = _own_page(view, row)
     return [
-        Cell(_text(row.get(column)), own if number == 0 else _url(column, row.get(column)))
+        Cell(
+            _text(row.get(column)),
+            own if own and number == 0 else _url(column, row.get(column)),
+        )
         for number, column in enumerate(columns)
     ]
+
+
+def _own_page(view: Any, row: Mapping[str, Any]) -> str:
+    if not hasattr(view, "retrieve"):
+        return ""
+    key = view.lookup_url_kwarg or view.lookup_field
+    return reverse(f"{view.basename}-detail", args=[row["id" if key == "pk" else key]])
 
 
 def _url(column: str, value: object) -> str:

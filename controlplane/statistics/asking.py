@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.db import transaction
 from django.utils import timezone
@@ -20,7 +19,7 @@ from controlplane.statistics.errors import (
     OvertakenSample,
 )
 from controlplane.statistics.models import ChunkStatisticsSnapshot, Trigger
-from controlplane.statistics.sampling import record_sample
+from controlplane.statistics.sampling import Asked, record_sample
 from engine.contract import endpoint
 
 _ATTEMPTS = 3
@@ -30,16 +29,16 @@ _LACKING = (400, 404, 501, 503)
 
 @dataclass(frozen=True)
 class _Answer:
-    """What an agent said, and when that arrived."""
+    """What an agent said, and when."""
 
     status: Mapping[str, object]
     counters: Mapping[str, object]
     boot_id: str
-    taken_at: datetime
+    asked: Asked
 
 
-class _Restarted(Exception):
-    """Two answers are of two processes."""
+class _CountsNoMore(Exception):
+    """It counted when it was asked, and says that it does not now."""
 
 
 def sample_now(
@@ -49,7 +48,7 @@ def sample_now(
 
     `timeout` is in seconds, for each of the two calls that an agent of the dialect
     `kvplane` gets, or the one that an LMCache process gets. The agent is asked anew, twice
-    at most, if it restarted or a later sample was recorded meanwhile. Must not be called
+    at most, if it stopped to count or a later sample was recorded meanwhile. Must not be called
     inside a transaction. Raises AgentFailure, NoStatistics and NotSettled (both 409), and
     django.db.DatabaseError.
     """
@@ -92,7 +91,7 @@ def _ask_and_write(
     for _ in range(_ATTEMPTS):
         try:
             return write(_ask(agent, request_id, timeout))
-        except (OvertakenSample, _Restarted):
+        except (OvertakenSample, _CountsNoMore):
             continue
         except InvalidSample as error:
             raise _bad(agent, f"in its chunk statistics, {error}") from error
@@ -101,22 +100,30 @@ def _ask_and_write(
 
 def _write(agent: Agent, trigger: Trigger, answer: _Answer) -> ChunkStatisticsSnapshot:
     return record_sample(
-        agent, answer.status, answer.counters, answer.boot_id, trigger, answer.taken_at
+        agent, answer.status, answer.counters, answer.boot_id, trigger, answer.asked
     )
 
 
 def _ask(agent: Agent, request_id: str, timeout: float) -> _Answer:
-    status = _ask_for_statistics(agent, request_id, timeout)
-    taken_at = timezone.now()
+    asked_at = timezone.now()
+    counts = _ask_for_statistics(agent, request_id, timeout)
     if agent.dialect == Dialect.LMCACHE:
-        return _Answer(status, {}, "", taken_at)
+        return _Answer(counts, {}, "", Asked(asked_at, timezone.now()))
+    # What was on its way is counted now. Boot id and counts are taken from one answer:
+    # counts of one process under the boot id of the next would be counted twice.
+    asked_at = timezone.now()
     about = probe(agent, request_id=request_id, timeout=timeout)
-    if _restarted_between(status, about):
-        raise _Restarted
-    counters, boot_id = about.get("counters"), about.get("boot_id")
+    asked = Asked(asked_at, timezone.now())
+    status, counters, boot_id = (
+        about.get(name) for name in ("chunk_statistics", "counters", "boot_id")
+    )
+    if status is None:
+        raise _CountsNoMore
+    if not isinstance(status, Mapping):
+        raise _bad(agent, "its chunk statistics are not an object")
     if not isinstance(counters, Mapping) or not isinstance(boot_id, str):
         raise _bad(agent, "its status has no 'counters' or no 'boot_id'")
-    return _Answer(status, counters, boot_id, taken_at)
+    return _Answer(status, counters, boot_id, asked)
 
 
 def _ask_for_statistics(agent: Agent, request_id: str, timeout: float) -> Mapping[str, object]:
@@ -136,18 +143,6 @@ def _ask_for_statistics(agent: Agent, request_id: str, timeout: float) -> Mappin
     if not isinstance(document, dict):
         raise _bad(agent, "its chunk statistics are not an object")
     return document
-
-
-def _restarted_between(status: Mapping[str, object], about: Mapping[str, object]) -> bool:
-    """Whether the process that spoke of itself began after the one that told its counts
-    told them; both times are of the same clock. Counts of one under the boot id of the
-    other would be counted twice."""
-    told_at, began_at = status.get("timestamp"), about.get("started_at")
-    return (
-        isinstance(told_at, int | float)
-        and isinstance(began_at, int | float)
-        and told_at < began_at
-    )
 
 
 def _message_of(document: object) -> str:

@@ -1,18 +1,11 @@
 """Filters of the snapshots."""
 
-from django import forms
 from django_filters import rest_framework as filters
 
-from controlplane.rest.filters import MomentFilter
+from controlplane.rest.filters import MomentFilter, WholeNumberFilter
 from controlplane.statistics.models import ChunkStatisticsSnapshot, Trigger
 
 _MAX_RUN = (1 << 31) - 1
-
-
-class _RunFilter(filters.NumberFilter):
-    """A whole number, as runs are."""
-
-    field_class: type[forms.Field] = forms.IntegerField
 
 
 class ChunkStatisticsFilter(filters.FilterSet):
@@ -21,7 +14,7 @@ class ChunkStatisticsFilter(filters.FilterSet):
     agent = filters.CharFilter(help_text="Name of an agent.")
     engine = filters.CharFilter(help_text="Name of an engine.")
     trigger = filters.ChoiceFilter(choices=Trigger.choices, help_text="Why it was taken.")
-    run = _RunFilter(
+    run = WholeNumberFilter(
         min_value=1, max_value=_MAX_RUN, help_text="Number of a run: counters begin anew with each."
     )
     since = MomentFilter(

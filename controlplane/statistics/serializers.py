@@ -4,10 +4,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from controlplane.fleet.suggesting import agent_names, engine_names
 from controlplane.fleet.validation import validate_name
+from controlplane.rest.examples import sent, shown
+from controlplane.statistics import examples
 from controlplane.statistics.models import ChunkStatisticsSnapshot
 from controlplane.statistics.series import Bucket
 from controlplane.statistics.window import BOUNDS, EARLIEST, LATEST, MAX_BUCKET_S, MIN_BUCKET_S
@@ -16,6 +19,8 @@ _DEFAULT_BUCKET_S = 3_600
 _DEFAULT_LENGTH = timedelta(hours=24)
 
 
+@extend_schema_serializer(component_name="ChunkStatisticsSnapshot")
+@shown(examples.SNAPSHOT)
 class ChunkStatisticsSerializer(serializers.ModelSerializer[ChunkStatisticsSnapshot]):
     """What an agent had counted at one moment."""
 
@@ -45,6 +50,7 @@ class ChunkStatisticsSerializer(serializers.ModelSerializer[ChunkStatisticsSnaps
         read_only_fields = fields
 
 
+@sent("A scheduler", examples.SAMPLE)
 class SampleSerializer(serializers.Serializer[ChunkStatisticsSnapshot]):
     """Which agent to ask."""
 
@@ -106,6 +112,7 @@ class SeriesQuerySerializer(serializers.Serializer[Bucket]):
         return {"since": until - _DEFAULT_LENGTH, **attrs, "until": until}
 
 
+@shown(examples.BUCKET)
 class BucketSerializer(serializers.Serializer[Bucket]):
     """What was counted within a bucket; null where no snapshot was taken."""
 

@@ -1,12 +1,13 @@
 """Chunk statistics over HTTP."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
@@ -18,6 +19,7 @@ from controlplane.accounts.actors import request_actor
 from controlplane.accounts.permissions import ViewersReadOperatorsChange
 from controlplane.fleet.services import find_agent
 from controlplane.middleware import request_id_of
+from controlplane.rest.answers import problem, usual
 from controlplane.rest.links import Link, LinkGroup
 from controlplane.rest.negotiation import PageIfNamed
 from controlplane.statistics import services
@@ -30,7 +32,14 @@ from controlplane.statistics.serializers import (
     SeriesQuerySerializer,
 )
 
-_ERROR = {"$ref": "#/components/schemas/Error"}
+_NOTHING_COUNTED = problem(
+    HTTPStatus.CONFLICT,
+    "No chunk statistics",
+    "Agent 'smollm2-worker-0' has no chunk statistics: it has no lookup client. Name a scheduler, "
+    "and set its 'enable_chunk_statistics' before its lookup client is made.",
+    "It counts no chunks, or restarted meanwhile.",
+    agent="smollm2-worker-0",
+)
 
 
 class ChunkStatisticsViewSet(
@@ -80,11 +89,11 @@ class SeriesView(ViewersReadOperatorsChange, APIView):
     name: ClassVar[str] = "Series of chunk statistics"
 
     @extend_schema(
-        operation_id="chunk_statistics_series",
+        operation_id="get_chunk_statistics_series",
         parameters=[SeriesQuerySerializer],
         responses={
             200: BucketSerializer(many=True),
-            404: OpenApiResponse(_ERROR, "No agent or engine of that name was ever known."),
+            **usual(404),
         },
     )
     def get(self, request: Request) -> Response:
@@ -116,7 +125,7 @@ class ExportView(ViewersReadOperatorsChange, GenericAPIView[ChunkStatisticsSnaps
     content_negotiation_class = PageIfNamed
 
     @extend_schema(
-        operation_id="chunk_statistics_export", filters=True, responses={(200, "text/csv"): str}
+        operation_id="export_chunk_statistics", filters=True, responses={(200, "text/csv"): str}
     )
     def get(self, request: Request) -> StreamingHttpResponse:
         """All snapshots that match as CSV, with a line of names."""
@@ -134,15 +143,12 @@ class SampleView(ViewersReadOperatorsChange, APIView):
     name: ClassVar[str] = "Sample chunk statistics"
 
     @extend_schema(
-        operation_id="chunk_statistics_sample",
+        operation_id="sample_chunk_statistics",
         request=SampleSerializer,
         responses={
             201: ChunkStatisticsSerializer,
-            404: OpenApiResponse(_ERROR, "No agent of that name is registered."),
-            409: OpenApiResponse(_ERROR, "It counts no chunks, or restarted meanwhile."),
-            502: OpenApiResponse(_ERROR, "It cannot be reached, or its answer is not usable."),
-            503: OpenApiResponse(_ERROR, "Too many calls to it are under way."),
-            504: OpenApiResponse(_ERROR, "It did not answer in time."),
+            **usual(404, 502, 504),
+            **_NOTHING_COUNTED,
         },
     )
     def post(self, request: Request) -> Response:

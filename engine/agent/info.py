@@ -20,6 +20,6 @@ async def show_vllm_version(call: Call) -> dict[str, object]:
 
 
 HANDLERS: dict[str, Handler] = {
-    "inference_info": show_info,
-    "inference_version": show_vllm_version,
+    "get_inference_info": show_info,
+    "get_inference_version": show_vllm_version,
 }

@@ -5,23 +5,18 @@
 
 import json
 import sys
-from collections.abc import Callable
 from functools import cache
 
 from engine.agent.own_endpoints import OWN_ENDPOINTS, PUBLIC
-from engine.contract import CATALOGUE, Component, Endpoint, Kind, Parameter, schemas
+from engine.contract import CATALOGUE, Component, Endpoint, Group, Parameter, schemas
+from engine.contract.components import components, referred
+from engine.contract.parameter_schemas import parameter_example, parameter_schema
 from engine.contract.version import version
 
 Node = dict[str, object]
 
 _REQUEST_ID = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
-_ERROR = {"$ref": "#/components/schemas/Error"}
-
-# What the readers of engine.contract.values take, as regular expressions of
-# ECMA-262, which is what JSON Schema has.
-_INTEGER = r"\s*[+]?[0-9]{1,18}\s*"
-_SLOT = rf"({_INTEGER}|\s*\[{_INTEGER},{_INTEGER}\]\s*)"
-_TRUE_OR_FALSE = "[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]"
+_ERROR = referred(schemas.ERROR)
 
 
 @cache
@@ -40,10 +35,16 @@ def document() -> Node:
         },
         "servers": [{"url": "/"}],
         "security": [{"agentToken": []}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(entry.group.value for entry in endpoints)],
+        "tags": [{"name": group.value, "description": group.description} for group in Group],
         "paths": _paths(endpoints),
         "components": {
-            "schemas": {"Error": schemas.ERROR},
+            "schemas": components(
+                [
+                    schemas.ERROR,
+                    *(entry.response_schema for entry in endpoints),
+                    *(entry.body_schema for entry in endpoints if entry.body_schema is not None),
+                ]
+            ),
             "headers": {
                 "RequestId": {
                     "description": "The request's own X-Request-ID, or a new one.",
@@ -51,7 +52,13 @@ def document() -> Node:
                     "schema": {"type": "string"},
                 }
             },
-            "securitySchemes": {"agentToken": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "agentToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The agent's `agent_token`.",
+                }
+            },
         },
     }
 
@@ -77,7 +84,10 @@ def _operation(entry: Endpoint) -> Node:
         operation["requestBody"] = {
             "required": True,
             "content": {
-                "application/json": {"schema": entry.body_schema, "example": entry.body_example}
+                "application/json": {
+                    "schema": referred(entry.body_schema),
+                    "example": entry.body_example,
+                }
             },
         }
     if entry.operation_id in PUBLIC:
@@ -92,7 +102,7 @@ def _responses(entry: Endpoint) -> Node:
             "headers": _REQUEST_ID,
             "content": {
                 entry.media_type: {
-                    "schema": entry.response_schema,
+                    "schema": referred(entry.response_schema),
                     "example": entry.response_example,
                 }
             },
@@ -127,7 +137,7 @@ def _error_response(entry: Endpoint, status: int, description: str) -> Node:
     cases = [case for case in entry.errors if case.status == status]
     content: Node = {"schema": _ERROR}
     if any("error" not in case.example for case in cases):
-        content["schema"] = {"anyOf": [_ERROR, entry.response_schema]}
+        content["schema"] = {"anyOf": [_ERROR, referred(entry.response_schema)]}
     if cases:
         content["examples"] = {
             f"case{number}": {"summary": case.when, "value": case.example}
@@ -141,77 +151,14 @@ def _error_response(entry: Endpoint, status: int, description: str) -> Node:
 
 
 def _parameter(parameter: Parameter) -> Node:
-    described: Node = {
+    return {
         "name": parameter.name,
         "in": "query",
         "description": parameter.description,
         "required": parameter.required,
-        "schema": _SCHEMAS[parameter.kind](parameter),
-        "example": _EXAMPLES.get(parameter.kind, str)(parameter.example),
+        "schema": parameter_schema(parameter),
+        "example": parameter_example(parameter),
     }
-    return described
-
-
-def _text(parameter: Parameter) -> Node:
-    return {"type": "string"}
-
-
-def _integer(parameter: Parameter) -> Node:
-    schema: Node = {"type": "integer"}
-    if parameter.minimum is not None:
-        schema["minimum"] = parameter.minimum
-    schema["maximum"] = 10**18 - 1 if parameter.maximum is None else parameter.maximum
-    return schema
-
-
-def _boolean(parameter: Parameter) -> Node:
-    schema: Node = {
-        "anyOf": [
-            {"type": "boolean"},
-            {"type": "string", "pattern": rf"^\s*({_TRUE_OR_FALSE}|0|1)\s*$"},
-        ]
-    }
-    if parameter.default is not None:
-        schema["default"] = parameter.default == "true"
-    return schema
-
-
-def _switch(parameter: Parameter) -> Node:
-    return {"type": "string", "pattern": rf"^\s*({_TRUE_OR_FALSE})\s*$"}
-
-
-def _strings(parameter: Parameter) -> Node:
-    return {"type": "array", "items": {"type": "string", "pattern": r"\S"}}
-
-
-def _token_range(parameter: Parameter) -> Node:
-    return {"type": "string", "pattern": f"^{_INTEGER},{_INTEGER}$"}
-
-
-def _slot_mapping(parameter: Parameter) -> Node:
-    return {"type": "string", "pattern": f"^{_SLOT}(,{_SLOT})*$"}
-
-
-_SCHEMAS: dict[Kind, Callable[[Parameter], Node]] = {
-    Kind.STRING: _text,
-    Kind.INTEGER: _integer,
-    Kind.BOOLEAN: _boolean,
-    Kind.SWITCH: _switch,
-    Kind.NAMES: _text,
-    Kind.STRINGS: _strings,
-    Kind.TOKEN_RANGE: _token_range,
-    Kind.SLOT_MAPPING: _slot_mapping,
-}
-
-
-def _one_item(example: str) -> object:
-    return [example]
-
-
-_EXAMPLES: dict[Kind, Callable[[str], object]] = {
-    Kind.INTEGER: int,
-    Kind.STRINGS: _one_item,
-}
 
 
 if __name__ == "__main__":

@@ -21,8 +21,21 @@ OPENAPI = Endpoint(
     "/openapi.json",
     "This document",
     "Every endpoint of the agent as OpenAPI 3.1.",
-    schemas.mapping(schemas.ANYTHING),
-    {"openapi": "3.1.0"},
+    schemas.record(
+        "OpenAPIDocument",
+        {
+            "openapi": schemas.text("The version of OpenAPI."),
+            "info": schemas.mapping(schemas.ANYTHING),
+            "paths": schemas.mapping(schemas.ANYTHING),
+            "components": schemas.mapping(schemas.ANYTHING),
+        },
+    ),
+    {
+        "openapi": "3.1.0",
+        "info": {"title": "KVPlane engine agent", "version": "0.1.0"},
+        "paths": {},
+        "components": {},
+    },
     origin=Origin.KVPLANE,
 )
 

@@ -17,7 +17,7 @@ async def show_version_and_commit(call: Call) -> str:
 
 
 HANDLERS: dict[str, Handler] = {
-    "lmc_version": show_version,
-    "commit_id": show_commit,
-    "version": show_version_and_commit,
+    "get_lmc_version": show_version,
+    "get_commit_id": show_commit,
+    "get_version": show_version_and_commit,
 }

@@ -49,7 +49,7 @@ _TOO_MANY_TOKENS = ErrorCase(
 
 _VERSION = [
     Endpoint(
-        "lmc_version",
+        "get_lmc_version",
         Group.VERSION,
         "GET",
         "/lmc_version",
@@ -60,7 +60,7 @@ _VERSION = [
         media_type="text/plain",
     ),
     Endpoint(
-        "commit_id",
+        "get_commit_id",
         Group.VERSION,
         "GET",
         "/commit_id",
@@ -71,7 +71,7 @@ _VERSION = [
         media_type="text/plain",
     ),
     Endpoint(
-        "version",
+        "get_version",
         Group.VERSION,
         "GET",
         "/version",
@@ -85,7 +85,7 @@ _VERSION = [
 
 _INFO = [
     Endpoint(
-        "inference_info",
+        "get_inference_info",
         Group.INFO,
         "GET",
         "/inference_info",
@@ -103,13 +103,13 @@ _INFO = [
         parameters=(Parameter("format", Kind.STRING, "Reserved for future use.", example="json"),),
     ),
     Endpoint(
-        "inference_version",
+        "get_inference_version",
         Group.INFO,
         "GET",
         "/inference_version",
         "vLLM version",
         "The version of the vLLM in this process; 503 if there is none.",
-        schemas.record({"vllm_version": schemas.text()}),
+        schemas.INFERENCE_VERSION,
         {"vllm_version": "0.32.0"},
         component=Component.VLLM,
     ),
@@ -205,7 +205,7 @@ _META = [
         "/meta",
         "Engine metadata",
         "What the engine caches for: model, role, worker, KV dtype, shape and format.",
-        schemas.mapping(schemas.ANYTHING),
+        schemas.METADATA,
         {"worker_id": 0, "model_name": "HuggingFaceTB/SmolLM2-135M-Instruct"},
         parameters=(_NAMES,),
         errors=(

@@ -25,6 +25,28 @@ class Group(StrEnum):
     CHUNK_STATISTICS = "chunk_statistics"
     AGENT = "agent"
 
+    @property
+    def description(self) -> str:
+        """What its endpoints are about, in one sentence."""
+        return _ABOUT[self]
+
+
+_ABOUT: Mapping[Group, str] = MappingProxyType(
+    {
+        Group.VERSION: "Which build of the engine an agent runs.",
+        Group.INFO: "What vLLM an agent lives in.",
+        Group.CONF: "An agent's configuration.",
+        Group.META: "What an agent's engine caches for.",
+        Group.CACHE: "An agent's cached KV, and its paged KV cache.",
+        Group.FREEZE: "Freeze mode: the local CPU cache does not change.",
+        Group.HOT_CACHE: "The hot cache of LocalCPUBackend.",
+        Group.BYPASS: "Storage backends that are left out of everything.",
+        Group.LOOKUP: "How much of a prompt is cached: a scheduler's client, the workers' servers.",
+        Group.CHUNK_STATISTICS: "How many chunks of looked-up prompts were looked up before.",
+        Group.AGENT: "An agent's own account of itself.",
+    }
+)
+
 
 class Role(StrEnum):
     """What an agent's process does in its engine."""

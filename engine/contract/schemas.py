@@ -25,7 +25,7 @@ def boolean(description: str = "") -> JSONSchema:
 
 
 def constant(value: str) -> JSONSchema:
-    return {"type": "string", "enum": [value]}
+    return {"type": "string", "const": value}
 
 
 def choice(values: Sequence[str], description: str = "") -> JSONSchema:
@@ -33,6 +33,8 @@ def choice(values: Sequence[str], description: str = "") -> JSONSchema:
 
 
 def nullable(schema: JSONSchema) -> JSONSchema:
+    if "title" in schema:
+        return one_of(schema, {"type": "null"})
     return {**schema, "type": [schema["type"], "null"]}
 
 
@@ -44,13 +46,23 @@ def mapping(values: JSONSchema, description: str = "") -> JSONSchema:
     return _described({"type": "object", "additionalProperties": values}, description)
 
 
+def named(name: str, schema: JSONSchema) -> JSONSchema:
+    """The schema under a name of its own: OpenAPI documents keep it once and refer to
+    it, and generated clients call its type so."""
+    return {"title": name, **schema}
+
+
 def record(
-    properties: Mapping[str, JSONSchema], optional: Sequence[str] = (), description: str = ""
+    name: str,
+    properties: Mapping[str, JSONSchema],
+    optional: Sequence[str] = (),
+    description: str = "",
 ) -> JSONSchema:
-    """An object with these properties, all required but the optional ones.
-    Further properties are allowed, so that an older client reads a newer
+    """An object of that name with these properties, all required but the optional
+    ones. Further properties are allowed, so that an older client reads a newer
     agent."""
     schema: dict[str, object] = {
+        "title": name,
         "type": "object",
         "properties": dict(properties),
         "required": [name for name in properties if name not in optional],
@@ -71,6 +83,7 @@ def _described(schema: dict[str, object], description: str) -> JSONSchema:
 ANYTHING: JSONSchema = {}
 
 ERROR = record(
+    "Error",
     {
         "error": text("Short and stable, for programs."),
         "message": text("What is wrong, and the remedy."),
@@ -80,9 +93,10 @@ ERROR = record(
 
 TEXT = text()
 
-CONF_VALUES = mapping(ANYTHING, "Configuration keys and their current values.")
+CONF_VALUES = named("ConfValues", mapping(ANYTHING, "Configuration keys and their values."))
 
 CONF_UPDATED = record(
+    "ConfUpdated",
     {
         "updated": mapping(ANYTHING, "What was set, as it now reads."),
         "errors": mapping(text(), "Why a key was not set."),
@@ -92,7 +106,10 @@ CONF_UPDATED = record(
 
 STATUS_SUCCESS = constant("success")
 
+_ROLE = named("AgentRole", choice(["scheduler", "worker"]))
+
 CLEARED = record(
+    "CacheCleared",
     {
         "status": STATUS_SUCCESS,
         "num_removed": integer("Chunk entries removed, summed over backends.", minimum=0),
@@ -102,6 +119,7 @@ CLEARED = record(
 )
 
 STORED = record(
+    "CacheStored",
     {
         "status": STATUS_SUCCESS,
         "num_tokens": integer("end - start.", minimum=0),
@@ -111,11 +129,12 @@ STORED = record(
 )
 
 RETRIEVED = record(
+    "CacheRetrieved",
     {
         "status": STATUS_SUCCESS,
         "num_tokens": integer("end - start.", minimum=0),
         "num_retrieved": integer("Leading tokens whose KV was restored.", minimum=0),
-    }
+    },
 )
 
 SLOT_RANGES = array(
@@ -124,6 +143,7 @@ SLOT_RANGES = array(
 )
 
 CHECKSUMS = record(
+    "KVCacheChecksums",
     {
         "status": STATUS_SUCCESS,
         "slot_mapping_ranges": SLOT_RANGES,
@@ -134,22 +154,26 @@ CHECKSUMS = record(
             mapping(array(text("MD5, hexadecimal.")), "Per layer, one a chunk."),
         ),
         "layerwise": boolean(),
-    }
+    },
 )
 
-RECORD_SLOT = record({"status": STATUS_SUCCESS, "kvcache_check_log_enabled": boolean()})
+RECORD_SLOT = record(
+    "SlotLogging", {"status": STATUS_SUCCESS, "kvcache_check_log_enabled": boolean()}
+)
 
 CHUNKS_LOADED = record(
+    "ChunksLoaded",
     {
         "status": STATUS_SUCCESS,
         "loaded_chunks": integer("Chunks that came into the hot cache.", minimum=0),
         "total_files": integer("Chunk files that were found.", minimum=0),
         "failed_keys": array(text(), "Keys, or names, of files that could not be used."),
         "config_path": text(),
-    }
+    },
 )
 
 CHUNKS_TO_LOAD = record(
+    "ChunksToLoad",
     {
         "config_path": text("YAML file whose remote_url is fs://; under one of config_dirs."),
         "max_chunks": nullable(integer("Most chunks to load; null: no limit.", minimum=0)),
@@ -161,59 +185,67 @@ CHUNKS_TO_LOAD = record(
 _BACKENDS_BYPASSED = array(text(), "Bypassed backends, in the order in which they are read.")
 
 BYPASS_LIST = record(
+    "BypassedBackends",
     {
         "status": STATUS_SUCCESS,
         "bypassed_backends": _BACKENDS_BYPASSED,
         "all_backends": array(text()),
-    }
+    },
 )
 
 BYPASS_ADDED = record(
+    "BypassAdded",
     {
         "status": STATUS_SUCCESS,
         "backend_name": text(),
         "bypassed": boolean(),
         "was_already_bypassed": boolean(),
         "bypassed_backends": _BACKENDS_BYPASSED,
-    }
+    },
 )
 
 BYPASS_REMOVED = record(
+    "BypassRemoved",
     {
         "status": STATUS_SUCCESS,
         "backend_name": text(),
         "bypassed": boolean(),
         "was_bypassed": boolean(),
         "bypassed_backends": _BACKENDS_BYPASSED,
-    }
+    },
 )
 
 KVCACHE_INFO = record(
+    "KVCacheInfo",
     {
         "status": STATUS_SUCCESS,
         "num_layers": integer(minimum=0),
         "layers": mapping(
             record(
+                "KVCacheLayer",
                 {
                     "shape": array(integer(minimum=0)),
                     "dtype": text("As torch writes it, such as torch.bfloat16."),
                     "device": text("As torch writes it, such as cuda:0."),
-                }
+                },
             )
         ),
-    }
+    },
 )
 
 
 def mode_state(field: str) -> JSONSchema:
     """The answer of the freeze and the hot cache endpoints."""
-    return record({"status": STATUS_SUCCESS, field: boolean(), "message": text()})
+    name = f"{field.title().replace('_', '')}State"
+    return record(name, {"status": STATUS_SUCCESS, field: boolean(), "message": text()})
 
 
 CONF_SCHEMA = record(
+    "ConfSchema",
     {
         "keys": mapping(
             record(
+                "ConfKey",
                 {
                     "type": text("int, float, bool, str, list[int], dict, …"),
                     "optional": boolean("Whether null is a value."),
@@ -225,36 +257,41 @@ CONF_SCHEMA = record(
                     "applies": choice(["now", "on lookup recreate", "never"]),
                     "secret": boolean("Whether its value is shown as ***."),
                     "help": text(),
-                }
+                },
             )
         )
-    }
+    },
 )
 
-_ROLE = choice(["scheduler", "worker"])
 _CHAIN = text("Class names, outermost first; None where there is none.")
 _ONLY_DRY = boolean("Present, and true, if nothing was done.")
 
-LOOKUP_INFO = record({"client": _CHAIN, "server": _CHAIN, "role": _ROLE})
-LOOKUP_CLOSED = record({"old": _CHAIN, "dryrun": _ONLY_DRY, "role": _ROLE}, optional=["dryrun"])
+LOOKUP_INFO = record("LookupInfo", {"client": _CHAIN, "server": _CHAIN, "role": _ROLE})
+LOOKUP_CLOSED = record(
+    "LookupClosed", {"old": _CHAIN, "dryrun": _ONLY_DRY, "role": _ROLE}, optional=["dryrun"]
+)
 LOOKUP_CREATED = record(
+    "LookupCreated",
     {"old": _CHAIN, "new": _CHAIN, "dryrun": _ONLY_DRY, "role": _ROLE},
     optional=["old", "dryrun"],
 )
 LOOKUP_RECREATED = record(
-    {"old": _CHAIN, "new": _CHAIN, "dryrun": _ONLY_DRY, "role": _ROLE}, optional=["dryrun"]
+    "LookupRecreated",
+    {"old": _CHAIN, "new": _CHAIN, "dryrun": _ONLY_DRY, "role": _ROLE},
+    optional=["dryrun"],
 )
 LOOKUP_FOUND = record(
+    "LookupFound",
     {
         "status": STATUS_SUCCESS,
         "num_tokens": integer("end - start.", minimum=0),
         "num_hit": integer("Leading tokens that are cached.", minimum=0),
         "client": _CHAIN,
         "seconds": number("How long the lookup took."),
-    }
+    },
 )
 
-DONE = record({"status": STATUS_SUCCESS, "message": text()})
+DONE = record("Done", {"status": STATUS_SUCCESS, "message": text()})
 
 _STATISTICS = {
     "is_collecting": boolean(),
@@ -279,9 +316,12 @@ _OWN_STATISTICS = {
     "started_at": nullable(number("Unix time of the last start.")),
     "exit_reason": nullable(text("Why counting stopped by itself.")),
 }
-CHUNK_STATISTICS = record({**_STATISTICS, **_OWN_STATISTICS}, optional=list(_OWN_STATISTICS))
+CHUNK_STATISTICS = record(
+    "ChunkStatistics", {**_STATISTICS, **_OWN_STATISTICS}, optional=list(_OWN_STATISTICS)
+)
 
 BACKEND_USAGE = record(
+    "BackendUsage",
     {
         "capacity_bytes": integer(minimum=0),
         "used_bytes": integer(minimum=0),
@@ -293,10 +333,11 @@ BACKEND_USAGE = record(
 )
 
 AGENT_STATUS = record(
+    "AgentStatus",
     {
         "boot_id": text("Changes when the process restarts."),
         "started_at": number("Unix time in seconds."),
-        "role": choice(["scheduler", "worker"]),
+        "role": _ROLE,
         "worker_id": nullable(integer(minimum=0)),
         "instance_id": text(),
         "versions": mapping(nullable(text())),
@@ -305,21 +346,67 @@ AGENT_STATUS = record(
         "freeze": nullable(boolean()),
         "hot_cache": nullable(boolean()),
         "bypassed_backends": array(text()),
-        "lookup": record({"client": _CHAIN, "server": _CHAIN}),
+        "lookup": record("LookupNames", {"client": _CHAIN, "server": _CHAIN}),
         "chunk_statistics": nullable(CHUNK_STATISTICS),
         "storage": mapping(BACKEND_USAGE),
         "counters": mapping(number()),
-    }
+    },
+)
+
+_VLLM_CONFIG = {
+    "model": text(),
+    "revision": nullable(text()),
+    "dtype": text("Such as bfloat16."),
+    "max_model_len": integer(minimum=0),
+    "quantization": nullable(text()),
+    "tensor_parallel_size": integer(minimum=1),
+    "pipeline_parallel_size": integer(minimum=1),
+    "data_parallel_size": integer(minimum=1),
+    "block_size": nullable(integer("Slots in one block.", minimum=1)),
+    "num_gpu_blocks": nullable(integer(minimum=0)),
+    "cache_dtype": text(),
+    "enable_prefix_caching": nullable(boolean()),
+    "max_num_seqs": nullable(integer(minimum=0)),
+    "max_num_batched_tokens": nullable(integer(minimum=0)),
+}
+VLLM_CONFIG = record(
+    "VllmConfig",
+    _VLLM_CONFIG,
+    optional=list(_VLLM_CONFIG),
+    description="What matters to a KV cache; what this vLLM does not tell is left out.",
+)
+
+INFERENCE_VERSION = record("InferenceVersion", {"vllm_version": text()})
+
+_METADATA = {
+    "model_name": text(),
+    "role": _ROLE,
+    "worker_id": nullable(integer("null on a scheduler.", minimum=0)),
+    "world_size": integer("Workers of the engine.", minimum=1),
+    "kv_dtype": text("Element type, such as bfloat16."),
+    "kv_shape": array(integer(minimum=0), "Layers, 2 or 1 with MLA, chunk_size, heads, head_size."),
+    "use_mla": boolean(),
+    "chunk_size": integer("Tokens in one chunk.", minimum=1),
+    "fmt": text("How a chunk is laid out, such as KV_2LTD."),
+    "engine_id": text("Different at every start."),
+    "instance_id": text("The same after a restart."),
+}
+METADATA = record(
+    "EngineMetadata",
+    _METADATA,
+    optional=list(_METADATA),
+    description="The names that were asked for; all of them if none was.",
 )
 
 INFERENCE_INFO = record(
+    "InferenceInfo",
     {
         "vllm_version": nullable(text()),
         "engine_version": text(),
-        "vllm_config": nullable(mapping(ANYTHING)),
-        "role": choice(["scheduler", "worker"]),
+        "vllm_config": nullable(VLLM_CONFIG),
+        "role": _ROLE,
         "worker_id": nullable(integer(minimum=0)),
-    }
+    },
 )
 
-HEALTH = record({"status": constant("ok")})
+HEALTH = record("Health", {"status": constant("ok")})

@@ -5,6 +5,7 @@ from django.core.management import call_command
 from django.test import Client
 
 from controlplane.accounts.models import UserRole
+from tests.support.document import controlplane_document, operations_of
 
 
 def test_openapi__document__is_valid_and_without_warnings(tmp_path):
@@ -61,3 +62,20 @@ def test_browsable_api__anonymous_browser__is_offered_to_log_in():
 
     assert page.status_code == 401
     assert "/api/auth/login/" in page.content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "path",
+    [
+        operation.path
+        for operation in operations_of(controlplane_document())
+        if operation.method == "GET" and operation.path.startswith("/api/v1/")
+        if "{" not in operation.path
+    ],
+)
+def test_path__with_and_without_trailing_slash__answers_the_same(viewer_api, path):
+    with_slash, without = (viewer_api.get(spelt) for spelt in (path, path.rstrip("/")))
+
+    assert with_slash.status_code == without.status_code != 404
+    assert with_slash["Content-Type"] == without["Content-Type"]

@@ -10,7 +10,10 @@ from tests.support.postgresql_server import find_programs, running_postgresql
 from tests.support.processes import ROOT, clean_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-PARTS = ("audit", "configuration", "fleet", "modes", "operations", "reconcile", "statistics")
+PARTS = (
+    *("audit", "configuration", "fleet", "modes", "operations", "reconcile", "statistics"),
+    "commands/test_doctor.py",
+)
 
 
 def test_controlplane__on_postgresql__writes_as_on_sqlite() -> None:

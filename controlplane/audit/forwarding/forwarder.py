@@ -19,6 +19,7 @@ from django.db import DatabaseError, close_old_connections, connections
 from django.db.models import Q
 from django.utils import timezone
 
+from controlplane.audit import turns
 from controlplane.audit.events import latest_cursor
 from controlplane.audit.forwarding.delivery import Delivery, DeliveryFailed
 from controlplane.audit.forwarding.syslog import SyslogDelivery
@@ -62,6 +63,7 @@ class Forwarder:
         entries = list(AuditEntry.objects.filter(pk__gt=cursor.last_id).order_by("pk")[:_AT_ONCE])
         if not entries:
             return float(settings.KVPLANE_AUDIT_FORWARD_SECONDS)
+        turns.settle()
         try:
             count = self._delivery.deliver(entries)
         except DeliveryFailed as error:

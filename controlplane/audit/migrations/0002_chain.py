@@ -20,6 +20,8 @@ def _chain_what_there_is(apps, schema_editor):
     connection = schema_editor.connection
     old = apps.get_model("audit", "UnchainedEntry")
     previous, number = GENESIS, 0
+    if old.objects.using(connection.alias).exists():
+        key_ring().make_hmac_key(FIRST_KEY)
     for row in old.objects.using(connection.alias).order_by("id").iterator(500):
         number += 1
         document = rfc8785.dumps(_document(row))

@@ -4,5 +4,5 @@ from controlplane.inference.forwarded import ForwardedViewSet, forwarded
 class InfoViewSet(ForwardedViewSet):
     """What vLLM an agent lives in."""
 
-    inference_info = forwarded("inference_info")
-    inference_version = forwarded("inference_version")
+    get_inference_info = forwarded("get_inference_info")
+    get_inference_version = forwarded("get_inference_version")

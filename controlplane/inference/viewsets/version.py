@@ -4,6 +4,6 @@ from controlplane.inference.forwarded import ForwardedViewSet, forwarded
 class VersionViewSet(ForwardedViewSet):
     """Which build of the engine an agent runs."""
 
-    lmc_version = forwarded("lmc_version")
-    commit_id = forwarded("commit_id")
-    version = forwarded("version")
+    get_lmc_version = forwarded("get_lmc_version")
+    get_commit_id = forwarded("get_commit_id")
+    get_version = forwarded("get_version")

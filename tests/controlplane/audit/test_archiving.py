@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from controlplane.audit import archiving, guards
+from controlplane.audit import archiving, inspection
 from controlplane.audit.archives import verify_archive
 from controlplane.audit.archiving import AlreadyArchiving, Archived, archive, last_before
 from controlplane.audit.models import AuditEntry
@@ -115,7 +115,7 @@ def test_archive__breaks_off_while_deleting__next_run_finishes_it(
         patch.setattr(archiving, "_delete", fail)
         move(log[8].pk)
     assert check().problem is None
-    assert guards.missing(connection) == []
+    assert inspection.faults(connection) == []
 
     assert archive(store, keys, log[8].pk, actor=ACTOR, reason="") is None
     assert len(numbers()) == 6 + 3 + 2
@@ -269,7 +269,9 @@ class TestCommand:
             call_command("archive_audit", older_than=0, output=store)
 
         assert caught.value.returncode == 1
-        assert len(numbers()) == 11
+        # All that was left, and that somebody tried.
+        assert len(numbers()) == 12
+        assert AuditEntry.objects.latest("id").action == "command.run"
 
     def test_bad_days__is_refused(self, log):
         with pytest.raises(CommandError, match="--older-than"):

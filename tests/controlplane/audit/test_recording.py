@@ -8,7 +8,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from controlplane.accounts.models import User, UserRole
-from controlplane.audit import services
+from controlplane.audit import appending, services
 from controlplane.audit.catalogue import ACTIONS, UnknownAction
 from controlplane.audit.keys import KeyUnavailable
 from controlplane.audit.models import AuditEntry
@@ -32,7 +32,7 @@ def broken_log(monkeypatch) -> None:
     def fail(*_: object) -> None:
         raise KeyUnavailable("the disk with the keys is gone")
 
-    monkeypatch.setattr(services.chain, "mac_of", fail)
+    monkeypatch.setattr(appending, "mac_of", fail)
 
 
 class TestFailed:
@@ -139,7 +139,7 @@ class TestNoRecordNoChange:
         def fail(*_: object) -> None:
             raise KeyUnavailable("the disk with the keys is gone")
 
-        monkeypatch.setattr(services.chain, "mac_of", fail)
+        monkeypatch.setattr(appending, "mac_of", fail)
         before = len(agents.requests)
         response = operator_api.put("/agents/worker-0/freeze/enable")
 

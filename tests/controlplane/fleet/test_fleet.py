@@ -141,7 +141,7 @@ def test_change_agent__removed_meanwhile__is_404(make_agent):
 
 @pytest.mark.parametrize("worker_id", ["-5", "65536", "9" * 30])
 def test_register_agent__bad_worker_id__is_told(worker_id):
-    with pytest.raises(CommandError, match="worker_id: A worker id is 0 to 65535"):
+    with pytest.raises(CommandError, match="--worker-id: A worker id is 0 to 65535"):
         call_command(
             "register_agent", "a", "http://h", "--engine", "e", "--role", "worker",
             f"--worker-id={worker_id}",

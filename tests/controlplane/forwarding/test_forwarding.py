@@ -518,7 +518,7 @@ class TestLMCacheDialect:
         assert json.loads(answer.body) == {"chunk_size": 256}
 
     def test_version__in_quotes__becomes_bare_text(self, agents, peer):
-        answer = lmcache(agents, peer, "lmc_version", reply("0.5.6"))
+        answer = lmcache(agents, peer, "get_lmc_version", reply("0.5.6"))
 
         assert (answer.media_type, answer.body) == ("text/plain", b"0.5.6")
 
@@ -563,7 +563,7 @@ class TestLMCacheDialect:
 
     def test_inference_version__500__becomes_503(self, agents, peer):
         response = reply({"error": "Failed", "message": "No module"}, 500)
-        answer = lmcache(agents, peer, "inference_version", response)
+        answer = lmcache(agents, peer, "get_inference_version", response)
 
         assert answer.status == 503
         assert answer.document["error"] == "/inference_version API is unavailable"

@@ -99,6 +99,8 @@ def test_form__asks_for_reason_expiry_and_expected_revision_where_they_are_under
     assert ("X-KVPlane-Expires-In" in controls) == expires
     assert ("X-KVPlane-Expires-At" in controls) == expires
     assert ("expected_revision" in controls) == (endpoint.operation_id == "update_conf")
+    # What they are called in the query, or as a header, is not asked for again.
+    assert not controls.keys() & {"reason", "expires_in_s", "expires_at", "If-Match"}
 
 
 def test_page__of_an_agent__leads_to_every_documented_call_and_each_page_has_that_call(

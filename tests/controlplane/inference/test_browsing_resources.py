@@ -1,12 +1,15 @@
 """The pages of the control plane's own resources: where they lead, and what their forms
 begin with."""
 
+import json
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from controlplane.accounts.models import ApiToken
+from controlplane.fleet.examples import NEW_AGENT
 from controlplane.inference.browsing import agent_page
 from controlplane.operations.serializers import ACTIONS, NewOperationSerializer
 from controlplane.reconcile.models import Watch
@@ -66,8 +69,9 @@ def test_agent__json__links_to_what_is_kept_of_it_and_of_nobody_else(admin_api, 
     for name in ("revisions", "modes", "mode_changes", "audit"):
         rows = admin_api.get(links[name]).json()["results"]
         assert {row["agent"] for row in rows} == {"worker-0"}, name
-    (*operations,) = admin_api.get(links["operations"]).json()["results"]
-    assert {target["agent"] for row in operations for target in row["targets"]} == {"worker-0"}
+    for operation in admin_api.get(links["operations"]).json()["results"]:
+        (target,) = admin_api.get(operation["targets_url"]).json()["results"]
+        assert target["agent"] == "worker-0"
     assert admin_api.get(links["watch"]).json()["agent"] == "worker-0"
     assert admin_api.get(links["status"]).json()["role"] == "worker"
 
@@ -145,10 +149,32 @@ def test_operation__page__leads_to_its_agents_entries_and_what_it_made(operator_
         assert f"/api/v1/{route}?operation={own}" in links
 
 
+def test_targets__of_an_operation__are_a_page_that_leads_to_their_agents_and_back(
+    operator_api, fleet
+):
+    fleet()
+    own = operator_api.put("/agents/worker-0/freeze/enable")["X-KVPlane-Operation"]
+    targets = f"/api/v1/operations/{own}/targets"
+    operation = opened(operator_api, f"/api/v1/operations/{own}/").links
+
+    page = opened(operator_api, targets)
+
+    assert targets in operation
+    assert "worker-0" in page.text
+    assert {agent_page("worker-0"), f"/api/v1/operations/{own}/"} <= set(page.links)
+
+
+def test_form__of_a_resource__begins_with_the_example_of_the_document(admin_api):
+    text = admin_api.get("/api/v1/agents/", headers=HTML).content.decode()
+
+    _, _, shown = text.partition('<script id="post-examples" type="application/json">')
+    assert json.loads(shown.partition("</script>")[0]) == [NEW_AGENT]
+
+
 def test_operation__form__begins_with_an_example_of_each_action_that_can_be_sent(
     operator_api, fleet
 ):
-    from controlplane.operations.examples import operation_examples
+    from controlplane.operations.form_examples import operation_examples
 
     fleet(engine="engine-a")
     text = operator_api.get("/api/v1/operations/", headers=HTML).content.decode()

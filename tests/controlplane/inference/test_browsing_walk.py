@@ -16,7 +16,7 @@ from controlplane.fleet.services import create_enrolment_token
 from controlplane.forwarding.transport import RawAnswer
 from controlplane.reconcile.models import Controller, Watch
 from controlplane.statistics.models import Trigger
-from controlplane.statistics.services import record_sample
+from controlplane.statistics.services import Asked, record_sample
 from engine.contract import CATALOGUE
 from tests.controlplane.conftest import ACTOR
 from tests.controlplane.inference.pages import HTML, Page
@@ -26,11 +26,14 @@ pytestmark = pytest.mark.django_db
 DOCUMENT = yaml.safe_load(
     (Path(settings.BASE_DIR) / "docs/openapi/controlplane.yaml").read_text("utf-8")
 )
-PATHS = sorted(DOCUMENT["paths"])
+# The one path that is served before Django.
+PATHS = sorted(DOCUMENT["paths"].keys() - {"/health"})
 # A file, whose filters are on the page of the list that leads to it.
-FILES = ("/api/v1/audit/export", "/api/v1/chunk-statistics/export/")
-# Links and headings say these: the pages of a list, its order, and what the path says itself.
-BY_LINKS = {"cursor", "page_size", "ordering", "If-Match"}
+FILES = ("/api/v1/audit/export/", "/api/v1/chunk-statistics/export/")
+# Links say these: the pages of a list, and its order.
+BY_LINKS = {"cursor", "page_size", "ordering"}
+# What a header or a parameter says as well, for which the page has a field.
+SAID_ONCE = {"reason", "expires_in_s", "expires_at", "If-Match"}
 TEXTS = {entry.path for entry in CATALOGUE if entry.media_type == "text/plain"}
 COUNTED = {"is_collecting": True, "timestamp": 1.0, "total_chunks": 2, "unique_chunks": 1}
 
@@ -51,9 +54,10 @@ def said_of(path: str) -> Iterator[Said]:
             for parameter in operation.get("parameters", ())
             if parameter["in"] in ("query", "header")
         }
+        names -= BY_LINKS | SAID_ONCE
         content = operation.get("requestBody", {}).get("content", {})
         names |= set(names_in(content.get("application/json", {}).get("schema", {})))
-        yield Said(method.upper(), operation.get("description", ""), frozenset(names - BY_LINKS))
+        yield Said(method.upper(), operation.get("description", ""), frozenset(names))
 
 
 def names_in(schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -92,7 +96,7 @@ def populate(api: Any, agent: Agent) -> None:
     api.put("/agents/worker-0/freeze/enable")
     Watch.objects.create(agent=agent)
     now = timezone.now()
-    record_sample(agent, COUNTED, {}, "boot", Trigger.MANUAL, now)
+    record_sample(agent, COUNTED, {}, "boot", Trigger.MANUAL, Asked(now, now))
     Controller.objects.create(name="host:1:x", started_at=now, seen_at=now, alive_until=now)
     create_enrolment_token(name="rack", expires_at=None, actor=ACTOR, request_id="setup")
 
@@ -106,7 +110,7 @@ def filled(api: Any, path: str) -> str:
     if name in ("agent_name", "agent"):
         value = "worker-0"
     else:
-        value = api.get(begin).json()["results"][-1][name]
+        value = api.get(begin).json()["results"][-1]["id" if name == "operation" else name]
     return f"{begin}{value}{end}"
 
 

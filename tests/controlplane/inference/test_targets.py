@@ -239,6 +239,30 @@ def test_change__unusable_reason__400_and_nothing_is_sent(
     assert (agents.requests, Operation.objects.count()) == ([], 0)
 
 
+def test_change__reason_in_the_query__kept_and_not_passed_on(
+    operator_api, make_agent, agents
+) -> None:
+    make_agent()
+    answer = operator_api.put(
+        "/freeze/enable?reason=%E5%AE%8C%E4%BA%86%20%21", headers={"x-kvplane-reason": "less"}
+    )
+    operation = Operation.objects.get(pk=answer.headers["X-KVPlane-Operation"])
+    assert operation.reason == "完了 !"
+    (request,) = agents.requests
+    assert request.target == "/freeze/enable"
+
+
+@pytest.mark.parametrize("reason", ["x" * 501, "a%07b"])
+def test_change__unusable_reason_in_the_query__400_names_the_parameter(
+    operator_api, make_agent, agents, reason
+) -> None:
+    make_agent()
+    answer = operator_api.put(f"/freeze/enable?reason={reason}")
+    assert answer.status_code == 400
+    assert "parameter 'reason'" in answer.json()["message"]
+    assert (agents.requests, Operation.objects.count()) == ([], 0)
+
+
 def test_change__invalid_parameter__400_before_anything_is_recorded_or_sent(
     operator_api, make_agent, agents
 ) -> None:

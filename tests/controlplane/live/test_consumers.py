@@ -25,6 +25,7 @@ class Table:
     def __init__(self) -> None:
         self.entries: list[AuditEntry] = []
         self.pages = 0
+        self.refused: list[Refused] = []
 
     def add(self, *kinds: str) -> None:
         for kind in kinds:
@@ -60,6 +61,7 @@ def table(monkeypatch, settings) -> Table:
     monkeypatch.setattr(consumers, "check", lambda headers: None)
     monkeypatch.setattr(consumers, "latest_cursor", table.latest)
     monkeypatch.setattr(consumers, "events_after", table.after)
+    monkeypatch.setattr(consumers, "record_refusal", lambda scope, why: table.refused.append(why))
     return table
 
 
@@ -134,6 +136,7 @@ def test_watcher__credentials_end_during_a_replay__is_closed_after_that_page(
     watching(story, "cursor=0")
 
     assert table.pages == 1
+    assert [refused.code for refused in table.refused] == [UNAUTHENTICATED]
 
 
 def test_watcher__never_quiet_and_nothing_for_it__is_told_how_far_it_came(table, settings):

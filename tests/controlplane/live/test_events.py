@@ -208,6 +208,17 @@ def cookie_of(browser: httpx.Client) -> str:
     return f"kvplane_session={browser.cookies['kvplane_session']}"
 
 
+def test_watch__refused__is_on_record(server: Server) -> None:
+    assert close_code(server, X_Nothing="1", User_Agent="prober/1.0") == 4401
+
+    with server.api() as api:
+        (entry, *_) = api.get("/api/v1/audit/?action=access.denied").json()["results"]
+    assert (entry["status"], entry["outcome"], entry["actor_name"]) == (401, "denied", "anonymous")
+    assert entry["request"]["path"] == "/ws/events/"
+    assert entry["request"]["why"] == "Log in, or send an API token."
+    assert (entry["source_address"], entry["user_agent"]) == ("127.0.0.1", "prober/1.0")
+
+
 def test_watch__logged_in_browser__only_from_pages_of_this_server(server: Server) -> None:
     with logged_in(server) as browser:
         cookie = cookie_of(browser)

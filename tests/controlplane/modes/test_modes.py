@@ -1,6 +1,7 @@
 """Modes: what is desired, and the history of how it came."""
 
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.utils import timezone
@@ -138,6 +139,42 @@ def test_freeze__bad_expiry__400_names_the_header_and_nothing_is_sent(
     assert named in answer.json()["message"]
     assert simulated.freeze is False
     assert not ModeChange.objects.exists()
+
+
+def test_freeze__expiry_in_the_query__is_kept_and_not_passed_on(operator_api, fleet, agents):
+    fleet()
+    moment = (timezone.now() + timedelta(hours=1)).replace(microsecond=0)
+
+    for given in ({"expires_at": moment.isoformat()}, {"expires_in_s": "3600"}):
+        answer = operator_api.put(f"/freeze/enable?{urlencode(given)}")
+        assert answer.status_code == 200, answer.content
+        lasts = DesiredMode.objects.get().expires_at - moment
+        assert abs(lasts) < timedelta(seconds=30)
+
+    assert {request.target for request in agents.requests if request.method == "PUT"} == {
+        "/freeze/enable"
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "named"),
+    [
+        ("expires_in_s=-1", {}, "'expires_in_s'"),
+        ("expires_at=soon", {}, "'expires_at'"),
+        ("expires_in_s=60", {"X-KVPlane-Expires-In": "60"}, "both"),
+        ("expires_in_s=60&expires_at=2030-01-01T00:00:00Z", {}, "both"),
+    ],
+)
+def test_freeze__bad_expiry_in_the_query__400_names_the_parameter(
+    operator_api, fleet, query, headers, named
+):
+    _, simulated = fleet()
+
+    answer = operator_api.put(f"/freeze/enable?{query}", headers=headers)
+
+    assert answer.status_code == 400
+    assert named in answer.json()["message"]
+    assert simulated.freeze is False
 
 
 def test_clear__with_expiry__400(operator_api, fleet):

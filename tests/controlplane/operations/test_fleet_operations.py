@@ -486,9 +486,9 @@ def _die(*args):
 
 @pytest.fixture
 def loop_once():
-    from controlplane.reconcile.loop import finish_abandoned
+    from controlplane.reconcile.finishing import Finisher
 
-    return finish_abandoned
+    return lambda: Finisher().finish_abandoned(10)
 
 
 def test_wait__half_of_the_threads_wait_already__answers_at_once(operator_api, fleet, monkeypatch):

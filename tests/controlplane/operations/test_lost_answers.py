@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 from django.db import OperationalError, connection, connections, transaction
+from django.utils import timezone
 
 from controlplane.audit.authorship import Authorship
+from controlplane.audit.models import AuditEntry
 from controlplane.configuration.models import ConfigRevision
 from controlplane.forwarding.transport import NotSent, TimedOut
 from controlplane.modes import services as modes
@@ -258,3 +260,33 @@ def test_first_changes_of_a_mode__older_one_is_written_later__newer_counts(fleet
     thread.join(DEADLINE_SECONDS)
 
     assert DesiredMode.objects.get(agent="w").change_id == newer.pk
+
+
+def test_answer__after_another_process_has_finished_the_operation__does_not_overwrite_it(
+    operator_api, fleet, loop
+):
+    _, simulated = fleet()
+    loop.go_round()
+    loop.go_round()
+    asked = []
+
+    def be_held_up(method, path):
+        if method == "POST" and not asked:
+            asked.append(path)
+            Operation.objects.update(lease_until=timezone.now(), lease_owner="gone:place:1:x")
+            loop.go_round()
+
+    simulated.before = be_held_up
+    response = operator_api.post(
+        "/agents/worker-0/conf", data={"min_retrieve_tokens": 5}, format="json"
+    )
+
+    operation = Operation.objects.exclude(actor_kind="controller").get()
+    assert response.status_code == 503
+    assert response.json()["operation"] == str(operation.pk)
+    assert operation.state == State.FAILED
+    assert AuditEntry.objects.filter(operation_id=operation.pk, stage="completed").count() == 1
+    for _ in range(3):
+        loop.go_round()
+    active = ConfigRevision.objects.get(agent="worker-0", state="active")
+    assert simulated.conf == active.values

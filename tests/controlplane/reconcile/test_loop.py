@@ -507,7 +507,8 @@ def test_round__one_agent_meets_a_bug__the_others_are_cared_for(loop, fleet, mon
 def test_repair__somebody_undoes_each_one__backs_off_and_gives_up(
     loop, fleet, settings, operator_api
 ):
-    settings.KVPLANE_POLL_SECONDS = 0.02
+    # A repair lasts if it is right after the pause: longer than a round takes.
+    settings.KVPLANE_POLL_SECONDS = 0.3
     settings.KVPLANE_REPAIR_ATTEMPTS = 3
     _, simulated = fleet()
     rounds(loop, 2)

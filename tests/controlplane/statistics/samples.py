@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from controlplane.fleet.models import Agent
 from controlplane.statistics.models import ChunkStatisticsSnapshot, Trigger
-from controlplane.statistics.services import record_sample
+from controlplane.statistics.services import Asked, record_sample
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -13,6 +13,11 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 def at(seconds: float) -> datetime:
     """That many seconds after noon."""
     return NOON + timedelta(seconds=seconds)
+
+
+def asked(seconds: float) -> Asked:
+    """A question to which the answer came that many seconds after noon."""
+    return Asked(at(seconds - 0.2), at(seconds))
 
 
 def counted(
@@ -59,5 +64,5 @@ class Reporter:
             {"lookup_requests": requests},
             self.boot_id,
             trigger,
-            taken_at,
+            asked(seconds),
         )

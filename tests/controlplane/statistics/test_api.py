@@ -287,7 +287,12 @@ def scheduler(agents, make_agent):
     """An agent that counts."""
     answers = {
         "/chunk_statistics/status": counted(30, 10),
-        "/agent/status": {"boot_id": "boot-1", "started_at": 1.0, "counters": {}},
+        "/agent/status": {
+            "boot_id": "boot-1",
+            "started_at": 1.0,
+            "counters": {},
+            "chunk_statistics": counted(30, 10),
+        },
     }
     agents.respond = lambda request: reply(answers[request.target])
     return make_agent("scheduler", role=Role.SCHEDULER)

@@ -1,7 +1,10 @@
 """statistics.services.sample_now and sample_by_hand: what agents answer."""
 
+import json
+
 import pytest
 from django.db import DatabaseError
+from django.utils import timezone
 
 from controlplane.audit import services as audit
 from controlplane.audit.models import AuditEntry
@@ -10,7 +13,7 @@ from controlplane.forwarding import AgentTimeout, AgentUnreachable, BadAgentAnsw
 from controlplane.forwarding.transport import NotSent, TimedOut
 from controlplane.statistics.errors import NoStatistics, NotSettled
 from controlplane.statistics.models import ChunkStatisticsSnapshot, Trigger
-from controlplane.statistics.services import sample_by_hand, sample_now
+from controlplane.statistics.services import Asked, record_sample, sample_by_hand, sample_now
 from engine.contract import Role
 from tests.controlplane.conftest import ACTOR
 from tests.controlplane.statistics.samples import NOON, Reporter, counted
@@ -34,13 +37,27 @@ def about(**more: object) -> dict[str, object]:
     }
 
 
+def telling(statistics, **more: object):
+    """The answer of `/agent/status` of an agent that answers so when it is asked for its
+    counts alone."""
+    counts = json.loads(statistics.body) if statistics.status == 200 else None
+    return reply(about(chunk_statistics=counts, **more))
+
+
 def answering(statistics, status=None):
-    """An agent that gives these two answers."""
+    """An agent that gives these answers."""
     answers = {
         "/chunk_statistics/status": statistics,
-        "/agent/status": reply(about()) if status is None else status,
+        "/agent/status": telling(statistics) if status is None else status,
     }
     return lambda request: answers[request.target]
+
+
+def sample_while_asking(agent, unique: int) -> None:
+    """Somebody else is told now what the agent counted a second after noon."""
+    told = counted(unique, timestamp=NOON.timestamp() + 1)
+    now = timezone.now()
+    record_sample(agent, told, {}, "boot-1", Trigger.INTERVAL, Asked(now, now))
 
 
 def ask(agent) -> ChunkStatisticsSnapshot:
@@ -91,9 +108,9 @@ def test_sample_now__agent_that_counts_nothing__is_409_with_its_words(agents, sc
         (reply({**counted(30, 10), "unique_chunks": -1}), None),
         (reply(counted(30, 10)), reply({"error": "Broken", "message": "x"}, 500)),
         (reply(counted(30, 10)), reply([])),
-        (reply(counted(30, 10)), reply(about(boot_id=7))),
-        (reply(counted(30, 10)), reply(about(counters=None))),
-        (reply(counted(30, 10)), reply(about(counters={"hits": "many"}))),
+        (reply(counted(30, 10)), telling(reply(counted(30, 10)), boot_id=7)),
+        (reply(counted(30, 10)), telling(reply(counted(30, 10)), counters=None)),
+        (reply(counted(30, 10)), telling(reply(counted(30, 10)), counters={"hits": "many"})),
     ],
 )
 def test_sample_now__answer_that_is_none__is_502_and_nothing_is_written(
@@ -131,29 +148,50 @@ def test_sample_now__agent_that_does_not_answer__raises_its_failure(
         ask(scheduler)
 
 
-def test_sample_now__restart_between_the_two_answers__asks_anew(agents, scheduler):
-    restarted = reply(about(boot_id="boot-2", started_at=NOON.timestamp() + 1))
-    after = counted(2, timestamp=NOON.timestamp() + 2)
-    answers = iter([reply(counted(1_000)), restarted, reply(after), restarted])
-    agents.respond = lambda request: next(answers)
+def test_sample_now__restart_between_the_two_answers__tells_counts_and_boot_of_one(
+    agents, scheduler
+):
+    agents.respond = answering(reply(counted(1_000)), telling(reply(counted(2)), boot_id="boot-2"))
 
     row = ask(scheduler)
 
     assert (row.boot_id, row.total_chunks) == ("boot-2", 2)
 
 
+def test_sample_now__restart_without_counting_between_the_two_answers__is_409(agents, scheduler):
+    gone = reply({"error": "Not available", "message": "It does not count."}, 400)
+    answers = iter([reply(counted(2)), reply(about(chunk_statistics=None)), gone])
+    agents.respond = lambda request: next(answers)
+
+    with pytest.raises(NoStatistics, match="It does not count"):
+        ask(scheduler)
+
+
+def test_sample_now__clock_was_ahead_when_the_agent_started__is_kept(agents, scheduler):
+    counts = reply(counted(30, 10))
+    agents.respond = answering(counts, telling(counts, started_at=NOON.timestamp() + 3_600))
+
+    assert ask(scheduler).total_chunks == 40
+
+
+def test_sample_now__clock_was_set_back_since_the_last__is_kept(agents, scheduler):
+    Reporter(scheduler).says(30, unique=5)
+    agents.respond = answering(reply(counted(7)))
+
+    assert ask(scheduler).total_chunks == 7
+
+
 def test_sample_now__overtaken_once__asks_anew(agents, scheduler):
     answers = iter([counted(5), counted(7)])
 
     def respond(request):
-        if request.target == "/agent/status":
-            return reply(about())
+        if request.target == "/chunk_statistics/status":
+            return reply(counted(5))
         answer = next(answers)
         if answer["total_chunks"] == 5:
             # Another one samples the agent while this answer is on its way.
-            Reporter(scheduler).says(1, unique=6)
-            return reply(answer)
-        return reply({**answer, "timestamp": NOON.timestamp() + 2})
+            sample_while_asking(scheduler, unique=6)
+        return telling(reply(answer))
 
     agents.respond = respond
 
@@ -163,15 +201,20 @@ def test_sample_now__overtaken_once__asks_anew(agents, scheduler):
 
 
 def test_sample_now__always_overtaken__is_409_after_three_attempts(agents, scheduler):
-    Reporter(scheduler).says(1, unique=5)
-    agents.respond = answering(reply(counted(4)))
+    def respond(request):
+        if request.target == "/chunk_statistics/status":
+            return reply(counted(4))
+        sample_while_asking(scheduler, unique=5)
+        return telling(reply(counted(4)))
+
+    agents.respond = respond
 
     with pytest.raises(NotSettled, match="try again") as caught:
         ask(scheduler)
 
     assert caught.value.status == 409
     assert len(agents.requests) == 6
-    assert ChunkStatisticsSnapshot.objects.count() == 1
+    assert set(ChunkStatisticsSnapshot.objects.values_list("unique_chunks", flat=True)) == {5}
 
 
 def test_sample_by_hand__answer__is_on_record_with_who_asked(agents, scheduler):

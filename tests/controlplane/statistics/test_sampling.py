@@ -10,7 +10,7 @@ from django.db import connection
 from controlplane.statistics.errors import InvalidSample, OvertakenSample
 from controlplane.statistics.models import ChunkStatisticsSnapshot, Trigger
 from controlplane.statistics.services import record_sample
-from tests.controlplane.statistics.samples import NOON, Reporter, at, counted
+from tests.controlplane.statistics.samples import NOON, Reporter, asked, at, counted
 
 pytestmark = pytest.mark.django_db
 
@@ -24,7 +24,7 @@ def test_record_sample__answer_of_the_contract__is_kept_whole(reporter):
     status = counted(30, 10, requests=4, is_collecting=False)
 
     row = record_sample(
-        reporter.agent, status, {"lookup_hit_tokens": 5.5}, "boot-1", Trigger.STOP, at(0)
+        reporter.agent, status, {"lookup_hit_tokens": 5.5}, "boot-1", Trigger.STOP, asked(0)
     )
 
     row = ChunkStatisticsSnapshot.objects.get(pk=row.pk)
@@ -41,7 +41,7 @@ def test_record_sample__lmcache_says_less__the_rest_is_derived(reporter):
     names = ("is_collecting", "total_chunks", "unique_chunks", "timestamp")
     status = {name: counted(30, 10)[name] for name in names}
 
-    row = record_sample(reporter.agent, status, {}, "", Trigger.MANUAL, at(0))
+    row = record_sample(reporter.agent, status, {}, "", Trigger.MANUAL, asked(0))
 
     assert (row.duplicate_chunks, row.reuse_rate) == (10, 0.25)
     assert (row.total_requests, row.strategy, row.boot_id) == (0, "", "")
@@ -131,7 +131,7 @@ def test_record_sample__malformed_status__raises_naming_it_and_writes_nothing(
     status = {**counted(30, 10), **change}
 
     with pytest.raises(InvalidSample, match=f"'{field}'") as caught:
-        record_sample(reporter.agent, status, {}, "boot-1", Trigger.INTERVAL, at(0))
+        record_sample(reporter.agent, status, {}, "boot-1", Trigger.INTERVAL, asked(0))
 
     assert isinstance(caught.value, ValueError)
     assert caught.value.field == field
@@ -144,7 +144,7 @@ def test_record_sample__field_missing__raises_naming_it(reporter, missing):
     del status[missing]
 
     with pytest.raises(InvalidSample) as caught:
-        record_sample(reporter.agent, status, {}, "boot-1", Trigger.INTERVAL, at(0))
+        record_sample(reporter.agent, status, {}, "boot-1", Trigger.INTERVAL, asked(0))
 
     assert caught.value.field == missing
 
@@ -167,7 +167,7 @@ def test_record_sample__malformed_counters_or_boot__raises_and_writes_nothing(
     reporter, counters, boot_id
 ):
     with pytest.raises(InvalidSample):
-        record_sample(reporter.agent, counted(1), counters, boot_id, Trigger.INTERVAL, at(0))
+        record_sample(reporter.agent, counted(1), counters, boot_id, Trigger.INTERVAL, asked(0))
 
     assert not ChunkStatisticsSnapshot.objects.exists()
 
@@ -200,16 +200,17 @@ def test_record_sample__answers_passed_each_other__opens_no_run(reporter):
     earlier = counted(1_000, timestamp=at(9.9).timestamp())
 
     with pytest.raises(OvertakenSample):
-        record_sample(reporter.agent, earlier, {}, "boot-1", Trigger.MANUAL, at(10.1))
+        record_sample(reporter.agent, earlier, {}, "boot-1", Trigger.MANUAL, asked(10.1))
 
     assert reporter.says(11, unique=1_006).run == 1
 
 
-def test_record_sample__agents_clock_was_set_back__is_written(reporter):
+@pytest.mark.parametrize("seconds", [5, 30, 3_600])
+def test_record_sample__agents_clock_was_set_back__is_written(reporter, seconds):
     reporter.says(10, unique=5)
-    set_back = counted(6, timestamp=at(10 - 3_600).timestamp())
+    set_back = counted(6, timestamp=at(10 - seconds).timestamp())
 
-    row = record_sample(reporter.agent, set_back, {}, "boot-1", Trigger.INTERVAL, at(11))
+    row = record_sample(reporter.agent, set_back, {}, "boot-1", Trigger.INTERVAL, asked(11))
 
     assert row.run == 1
 

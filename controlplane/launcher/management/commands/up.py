@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, call_command
 
+from controlplane.audit.django_commands import migrating
 from controlplane.fleet.models import Agent
 from controlplane.launcher.banner import Credentials, describe
 from controlplane.launcher.credentials import admin_credentials, agent_environment
@@ -67,7 +68,8 @@ class Command(BaseCommand):
         supervisor.stop_on_signals()
         controlplane = plan_controlplane(options["host"], port, os.environ)
         self._say("migrating the database")
-        call_command("migrate", verbosity=0)
+        with migrating():
+            call_command("migrate", verbosity=0)
         credentials = admin_credentials()
         agents: list[ProcessPlan] = []
         if workers:
