@@ -138,6 +138,7 @@ INSTALLED_APPS = [
     "controlplane.inference",
     "controlplane.live",
     "controlplane.launcher",
+    "controlplane.adminsite",
 ]
 
 # Forwarded reads pass through all of these: each has to earn its place.
@@ -235,6 +236,7 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = ["controlplane.formats"]
 
 STATIC_URL = "/static/"
 # Straight from the installed packages: there is no collectstatic step to forget.

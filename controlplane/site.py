@@ -9,12 +9,19 @@ from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import PasswordChangeView
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from controlplane.accounts import services
 from controlplane.accounts.actors import user_actor
 from controlplane.accounts.models import User, UserRole
+from controlplane.adminsite.chain import chain_context
 from controlplane.middleware import request_id_of
+
+_ALLOWED = {
+    UserRole.VIEWER: "may look; only admins change anything here.",
+    UserRole.OPERATOR: "may look and act on agents; only admins change what is registered.",
+}
 
 
 class ControlPlaneAdminSite(AdminSite):
@@ -23,6 +30,7 @@ class ControlPlaneAdminSite(AdminSite):
     site_header = "KVPlane"
     site_title = "KVPlane"
     index_title = "Control plane"
+    index_template = "admin/kvplane/index.html"
     site_url = "/api/docs/"
     # Django's own asks for `is_staff`, which plays no part here.
     login_form = AuthenticationForm
@@ -39,10 +47,15 @@ class ControlPlaneAdminSite(AdminSite):
         user = request.user
         if request.method != "POST" or not isinstance(user, User):
             return response
-        if user.access_role is not UserRole.ADMIN:
-            text = f"The role '{user.access_role}' may look; only admins change anything here."
-            messages.info(request, text)
+        if (allowed := _ALLOWED.get(user.access_role)) is not None:
+            messages.info(request, f"The role '{user.access_role}' {allowed}")
         return response
+
+    def index(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        """The index, with the state of the audit chain."""
+        return super().index(request, {**chain_context(request), **(extra_context or {})})
 
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -6,11 +6,13 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
 
 from controlplane.accounts import services
 from controlplane.accounts.actors import user_actor
 from controlplane.accounts.forms import ApiTokenForm, UserForm
 from controlplane.accounts.models import ApiToken, User, UserRole
+from controlplane.adminsite import show
 from controlplane.middleware import request_id_of
 from controlplane.rest.admin import RoleModelAdmin
 from controlplane.rest.issuing import issued_page
@@ -26,10 +28,23 @@ class UserAdmin(RoleModelAdmin):
     view_role = UserRole.ADMIN
     form = UserForm
     fields = ("username", "email", "role", "is_active", "new_password")
-    list_display = ("username", "role", "is_active", "last_login")
+    list_display = ("username", "role", "is_active", "last_login", "date_joined", "tokens", "deeds")
     list_filter = ("role", "is_active")
     search_fields = ("username", "email")
+    search_help_text = "Part of a name or an e-mail address."
+    date_hierarchy = "date_joined"
     ordering = ("username",)
+
+    @admin.display(description="API tokens")
+    def tokens(self, user: User) -> SafeString:
+        """The user's tokens."""
+        return show.list_of("accounts_apitoken", "tokens", user=user.pk)
+
+    @admin.display(description="audit entries")
+    def deeds(self, user: User) -> SafeString:
+        """What the user did, logged in."""
+        name = user.get_username()
+        return show.list_of("audit_auditentry", "entries", actor_name=name)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """A user keeps the name: the audit log knows it."""
@@ -67,17 +82,49 @@ class ApiTokenAdmin(RoleModelAdmin):
 
     view_role = UserRole.ADMIN
     form = ApiTokenForm
-    list_display = ("name", "user", "role", "prefix", "expires_at", "revoked_at", "last_used_at")
+    list_display = (
+        "name",
+        "user_link",
+        "role",
+        "prefix",
+        "state_mark",
+        "created_at",
+        "expires_at",
+        "last_used_at",
+        "deeds",
+    )
     list_filter = ("role", ("revoked_at", admin.EmptyFieldListFilter))
     list_select_related = ("user",)
     search_fields = ("name", "prefix", "user__username")
+    search_help_text = "Part of a name, of a user's name, or the beginning of the token."
+    date_hierarchy = "created_at"
     actions = ("revoke",)
     fields = ("user", "name", "role", "expires_at")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """What is asked for, and for a token that exists what is known."""
-        shown = ("prefix", "created_at", "revoked_at", "last_used_at")
-        return (*self.fields, *shown) if obj is not None else tuple(self.fields)
+        shown = ("prefix", "created_at", "revoked_at", "last_used_at", "deeds")
+        return ("user_link", *self.fields[1:], *shown) if obj is not None else tuple(self.fields)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """What is known, not asked for."""
+        return ("user_link", "deeds")
+
+    @admin.display(description="user", ordering="user__username")
+    def user_link(self, token: ApiToken) -> SafeString:
+        """Whose it is."""
+        return show.link(show.change_url("accounts_user", token.user_id), token.user)
+
+    @admin.display(description="state")
+    def state_mark(self, token: ApiToken) -> SafeString:
+        """Whether it can be used."""
+        return show.state(show.usability(token))
+
+    @admin.display(description="audit entries")
+    def deeds(self, token: ApiToken) -> SafeString:
+        """What was done with it."""
+        name = f"{token.user.get_username()}/{token.name}"
+        return show.list_of("audit_auditentry", "entries", actor_name=name)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody: the list alone needs it, for its action."""

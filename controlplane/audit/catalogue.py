@@ -11,6 +11,7 @@ OWN_ACTIONS = {
     "agent.leave": "An agent's process said that it ends.",
     "agent.offline": "An agent has not been heard of for several polls.",
     "agent.online": "An agent answers again.",
+    "agent.probe": "Somebody asked an agent how it is.",
     "agent.register": "An agent is known from now on.",
     "agent.remove": "An agent was forgotten.",
     "agent.restart": "An agent was found in another start of its process.",

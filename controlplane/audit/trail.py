@@ -18,6 +18,8 @@ class Trail:
     reads: str = ""
     secrets: frozenset[str] = frozenset()
     """Names whose values are secret besides those that sound like it."""
+    told: list[object] = field(default_factory=list)
+    """The document that was read, where the answer is a page about it."""
 
 
 _current: ContextVar[Trail | None] = ContextVar("audit_trail", default=None)

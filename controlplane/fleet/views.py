@@ -23,11 +23,10 @@ from controlplane.accounts.permissions import AdminsOnly, ViewersReadAdminsChang
 from controlplane.fleet import serializers, services
 from controlplane.fleet.filters import AgentFilter, EngineFilter, EnrolmentTokenFilter
 from controlplane.fleet.models import Agent, Dialect, Engine, EnrolmentToken
-from controlplane.fleet.observing import record_observation
 from controlplane.fleet.throttling import EnrolThrottle
 from controlplane.fleet.validation import NAME_PATTERN
-from controlplane.forwarding.probe import probe
 from controlplane.middleware import request_id_of
+from controlplane.operations.probing import probe_on_record
 from controlplane.rest.answers import problem, usual
 from controlplane.rest.calls import calls_of
 from controlplane.rest.forms import Field, Place
@@ -248,9 +247,15 @@ class AgentViewSet(
     def probe(self, request: Request, name: str) -> Response:
         """Ask an agent how it is, and keep what it says."""
         agent = self.get_object()
-        timeout = settings.KVPLANE_AGENT_TIMEOUT
-        said = probe(agent, request_id=request_id_of(request), timeout=timeout)
-        record_observation(agent, said)
+        (said,) = probe_on_record(
+            [agent],
+            actor=request_actor(request),
+            reason="",
+            request_id=request_id_of(request),
+            timeout=settings.KVPLANE_AGENT_TIMEOUT,
+        )
+        if isinstance(said, ContractError):
+            raise said
         return Response(serializers.AgentDetailSerializer(agent, context={"request": request}).data)
 
     def _register(self, request: Request, name: str, data: dict[str, Any]) -> Response:

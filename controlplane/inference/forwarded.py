@@ -16,9 +16,7 @@ from rest_framework.viewsets import ViewSet
 from controlplane.accounts.actors import request_actor
 from controlplane.accounts.models import UserRole
 from controlplane.accounts.permissions import RolePermission
-from controlplane.audit import trail
 from controlplane.configuration.models import RevisionState
-from controlplane.configuration.services import known_secrets
 from controlplane.forwarding.answers import AgentAnswer
 from controlplane.forwarding.client import send
 from controlplane.inference.browsing import BrowsableCallRenderer, browsable_data
@@ -28,6 +26,7 @@ from controlplane.inference.targets import TARGET_PARAMETERS, choose_agent
 from controlplane.inference.wishes import WISH_PARAMETERS, wishes_of
 from controlplane.middleware import request_id_of
 from controlplane.operations.effects import BegunRevision
+from controlplane.operations.following import follow_call
 from controlplane.operations.services import Performed, perform
 from controlplane.rest.negotiation import PageIfNamed
 from controlplane.rest.parsers import has_nul
@@ -85,13 +84,7 @@ class ForwardedViewSet(ViewSet):
         values = contract.read_parameters(endpoint, query)
         body = _read_body(request, endpoint)
         agent = choose_agent(request, agent_name, endpoint.component)
-        followed = trail.current()
-        if followed is not None:
-            followed.agent, followed.engine = agent.name, agent.engine.name
-            followed.action = endpoint.action or ""
-            followed.reads = "" if endpoint.changes(values) else str(endpoint.group)
-            if followed.reads and settings.KVPLANE_AUDIT_READS:
-                followed.secrets = known_secrets([agent.name])
+        follow_call(agent, endpoint, values)
         passed_on = urlencode(
             {name: given for name, given in query.items() if name not in _NOT_PASSED_ON},
             doseq=True,

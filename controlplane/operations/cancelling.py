@@ -20,7 +20,7 @@ class AlreadyFinished(ContractError):
         )
 
 
-def cancel(operation: Operation, *, actor: Actor, request_id: str) -> Operation:
+def cancel(operation: Operation, *, actor: Actor, request_id: str, reason: str = "") -> Operation:
     """Call no further agent. Whoever carries it out notices before the next one, and
     finishes it; asking again changes nothing. Raises AlreadyFinished."""
     open_states = (State.PENDING, State.RUNNING)
@@ -35,6 +35,7 @@ def cancel(operation: Operation, *, actor: Actor, request_id: str) -> Operation:
                 request_id=request_id,
                 operation_id=operation.pk,
                 target=f"operation:{operation.pk}",
+                reason=reason,
                 request={"action": operation.action},
                 outcome="succeeded",
             )

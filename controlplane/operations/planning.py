@@ -163,10 +163,14 @@ def agents_to_repeat(operation: Operation) -> list[Agent]:
     return known
 
 
-def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operation:
-    """Put an operation on record that calls the agents again for which it failed.
-    Raises NothingToRetry, NotForPeople, NotRecorded, and ContractError (400) if its time
-    is over."""
+def plan_retry(
+    operation: Operation, *, actor: Actor, request_id: str, reason: str = ""
+) -> Operation:
+    """Put an operation on record that calls the agents again for which it failed, for the
+    same reason unless another one is given. Raises NothingToRetry, NotForPeople,
+    NotRecorded, and ContractError (400) for a reason that is too long or if its time is
+    over."""
+    check_reason(reason)
     known = agents_to_repeat(operation)
     call = call_of(operation)
     check_wishes(call.endpoint, wishes_of(operation))
@@ -178,7 +182,7 @@ def plan_retry(operation: Operation, *, actor: Actor, request_id: str) -> Operat
         concurrency=operation.concurrency,
         timeout_s=operation.timeout_s,
         retry_of=operation.pk,
-        **_origin(call, operation.reason, actor, request_id),
+        **_origin(call, reason or operation.reason, actor, request_id),
     )
     waves = Strategy.of(operation.strategy).waves(len(known))
     rows = [_target(retry, agent, wave) for agent, wave in zip(known, waves, strict=True)]

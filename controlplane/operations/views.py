@@ -3,11 +3,9 @@
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from threading import BoundedSemaphore
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import QuerySet
 from django.urls import reverse as path_of
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
@@ -29,13 +27,13 @@ from controlplane.operations.filters import OperationFilter, OperationTargetFilt
 from controlplane.operations.form_examples import operation_examples
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.planning import plan_operation, plan_retry
-from controlplane.operations.runner import shared_runner
 from controlplane.operations.serializers import (
     NewOperationSerializer,
     OperationSerializer,
     OperationSummarySerializer,
     OperationTargetSerializer,
 )
+from controlplane.operations.waiting import start_and_wait
 from controlplane.rest.answers import problem
 from controlplane.rest.examples import OPERATION_ID
 from controlplane.rest.forms import Example
@@ -46,8 +44,6 @@ ID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _MAX_WAIT_S = 60.0
 _LINKED_AGENTS = 50
 _KEY = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
-# A request that waits holds a thread that others need.
-_waiting = BoundedSemaphore(max(1, settings.KVPLANE_HTTP_THREADS // 2))
 _KEY_HEADER = "Idempotency-Key"
 _WAIT = OpenApiParameter(
     "wait",
@@ -111,7 +107,10 @@ class OperationViewSet(
     filterset_class = OperationFilter
     ordering_fields = ["id", "created_at"]
     ordering = ["-id"]
-    columns: ClassVar = ["id", "action", "state", "actor_name", "reason", "created_at"]
+    columns: ClassVar = [
+        *("id", "action", "state", "target_counts"),
+        *("actor_name", "reason", "created_at"),
+    ]
 
     def form_examples(self, method: str) -> list[Example]:
         """What the form that makes an operation can begin with."""
@@ -248,15 +247,7 @@ def _shown(request: Request, operation: Operation) -> dict[str, object]:
 
 
 def _start(request: Request, operation: Operation, seconds: float) -> Response:
-    runner = shared_runner()
-    runner.start(operation)
-    if _waiting.acquire(blocking=False):
-        try:
-            operation = runner.wait_for(operation.pk, seconds)
-        finally:
-            _waiting.release()
-    else:
-        operation = runner.wait_for(operation.pk, 0)
+    operation = start_and_wait(operation, seconds)
     return Response(
         _shown(request, operation),
         status=200 if State(operation.state).is_final else 202,

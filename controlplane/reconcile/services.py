@@ -15,7 +15,9 @@ def watch_of(agent: Agent) -> Watch:
     return Watch.objects.get_or_create(agent=agent)[0]
 
 
-def set_policy(watch: Watch, policy: Policy | None, *, actor: Actor, request_id: str) -> Watch:
+def set_policy(
+    watch: Watch, policy: Policy | None, *, actor: Actor, request_id: str, reason: str = ""
+) -> Watch:
     """Choose what is done about drift of one agent; None: as the setting says. Raises
     AgentNotFound if it was removed."""
     wanted = "" if policy is None else policy.value
@@ -31,6 +33,7 @@ def set_policy(watch: Watch, policy: Policy | None, *, actor: Actor, request_id:
             request_id=request_id,
             agent=watch.agent.name,
             engine=watch.agent.engine.name,
+            reason=reason,
             before={"policy": before},
             after={"policy": wanted},
             outcome="succeeded",
@@ -39,7 +42,7 @@ def set_policy(watch: Watch, policy: Policy | None, *, actor: Actor, request_id:
     return watch
 
 
-def try_again(watch: Watch, *, actor: Actor, request_id: str) -> Watch:
+def try_again(watch: Watch, *, actor: Actor, request_id: str, reason: str = "") -> Watch:
     """Let the loop repair the agent, and end its modes whose time is up, from its next
     round on, whether it waits or has given up. Raises AgentNotFound if it was removed."""
     with transaction.atomic():
@@ -59,6 +62,7 @@ def try_again(watch: Watch, *, actor: Actor, request_id: str) -> Watch:
             request_id=request_id,
             agent=watch.agent.name,
             engine=watch.agent.engine.name,
+            reason=reason,
             request={"drift": watch.drift, "repairs": watch.attempts},
             outcome="succeeded",
         )

@@ -41,23 +41,23 @@ class RoleModelAdmin(_ModelAdmin):
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Whether the user may look."""
-        return _has_role(request, self.view_role)
+        return has_role(request, self.view_role)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Whether the user may see the app on the index."""
-        return _has_role(request, self.view_role)
+        return has_role(request, self.view_role)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whether the user may add."""
-        return _has_role(request, self.change_role)
+        return has_role(request, self.change_role)
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Whether the user may change."""
-        return _has_role(request, self.change_role)
+        return has_role(request, self.change_role)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Whether the user may delete."""
-        return _has_role(request, self.change_role)
+        return has_role(request, self.change_role)
 
 
 class ReadOnlyModelAdmin(RoleModelAdmin):
@@ -76,6 +76,7 @@ class ReadOnlyModelAdmin(RoleModelAdmin):
         return False
 
 
-def _has_role(request: HttpRequest, role: UserRole) -> bool:
+def has_role(request: HttpRequest, role: UserRole) -> bool:
+    """Whether who is logged in may do what the role may."""
     user = request.user
     return isinstance(user, User) and user.is_active and user.access_role.includes(role)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from drf_spectacular.plumbing import get_override
+from drf_spectacular.drainage import get_override
 from drf_spectacular.utils import OpenApiExample, OpenApiRequest
 from rest_framework.serializers import BaseSerializer
 

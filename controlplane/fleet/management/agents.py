@@ -2,30 +2,25 @@
 
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
-from django.db import connections
 from rich.table import Table
 
 from controlplane.commandline.outcomes import Target, told_of_targets
+from controlplane.commandline.planning import reason_of
 from controlplane.commandline.reading import add_timeout, timeout_of
 from controlplane.commandline.run import Run, Verb
 from controlplane.commandline.selecting import add_selector, agents_for, selector_of
 from controlplane.commandline.tables import pairs, table
 from controlplane.commandline.told import Told
 from controlplane.fleet.models import Agent
-from controlplane.fleet.observing import record_observation
 from controlplane.fleet.serializers import AgentDetailSerializer, AgentSerializer
 from controlplane.fleet.services import find_agent
-from controlplane.forwarding import AgentFailure
-from controlplane.forwarding.probe import probe
 from controlplane.operations.models import State
+from controlplane.operations.probing import Said, probe_on_record
 from controlplane.reconcile.models import Watch
 from controlplane.reconcile.serializers import WatchSerializer
-from engine.contract import endpoint
+from engine.contract import ContractError, endpoint
 
-_AT_ONCE = 32
 _ANYBODY = endpoint("get_version")
 
 
@@ -92,15 +87,19 @@ class ProbeAgents(Verb):
         """Selectors."""
         add_selector(parser)
         add_timeout(parser)
+        parser.add_argument("--reason", default="", help="Why; kept on record.")
 
     def run(self, run: Run) -> Told:
         """Ask all of them at once; of one that leaves nothing but silence nothing is kept."""
-        timeout = timeout_of(run)
         agents = agents_for(selector_of(run.options), _ANYBODY)
-        with ThreadPoolExecutor(min(len(agents), _AT_ONCE), "probe") as threads:
-            ask = partial(_probe, request_id=run.request_id, timeout=timeout)
-            answers = list(threads.map(ask, agents))
-        kept = [_keep(agent, said) for agent, said in zip(agents, answers, strict=True)]
+        answers = probe_on_record(
+            agents,
+            actor=run.actor,
+            reason=reason_of(run.options),
+            request_id=run.request_id,
+            timeout=timeout_of(run),
+        )
+        kept = [_target(agent, said) for agent, said in zip(agents, answers, strict=True)]
         return told_of_targets({}, kept)
 
     def is_change(self, run: Run) -> bool:
@@ -108,17 +107,8 @@ class ProbeAgents(Verb):
         return True
 
 
-def _probe(agent: Agent, request_id: str, timeout: float) -> Mapping[str, object] | AgentFailure:
-    try:
-        return probe(agent, request_id=request_id, timeout=timeout)
-    except AgentFailure as failure:
-        return failure
-    finally:
-        connections.close_all()
-
-
-def _keep(agent: Agent, said: Mapping[str, object] | AgentFailure) -> Target:
-    if isinstance(said, AgentFailure):
+def _target(agent: Agent, said: Said) -> Target:
+    if isinstance(said, ContractError):
         return {
             "agent": agent.name,
             "state": State.FAILED.value,
@@ -126,7 +116,6 @@ def _keep(agent: Agent, said: Mapping[str, object] | AgentFailure) -> Target:
             "answer": None,
             "error": said.body(),
         }
-    record_observation(agent, said)
     return {
         "agent": agent.name,
         "state": State.SUCCEEDED.value,

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from controlplane.audit import guards
+from controlplane.audit import inspection
 from controlplane.audit.chain import read_head
 from controlplane.audit.events import latest_cursor
 from controlplane.audit.forwarding.forwarder import forwarders
@@ -77,12 +77,12 @@ def check_heads() -> Iterator[Finding]:
 
 def check_guards() -> Finding:
     """Whether the database refuses changes of entries."""
-    missing = guards.missing(connection)
-    if missing:
+    faults = inspection.faults(connection)
+    if faults:
         return bad(
             AREA,
-            f"the database would let entries be changed: {', '.join(missing)} missing",
-            "Find out who took them away, run `manage.py verify_audit`, and restore the database "
+            f"the database does not guard its entries as it should: {', '.join(faults)}",
+            "Find out who changed that, run `manage.py verify_audit`, and restore the database "
             "from a backup that has them.",
         )
     return ok(AREA, "the database's guards are in place")

@@ -19,16 +19,6 @@ ADMIN_PAGES = ["accounts_user", "accounts_apitoken", "fleet_enrolmenttoken"]
 
 
 @pytest.fixture
-def page_as(make_user):
-    def make(role: UserRole) -> Client:
-        client = Client()
-        client.force_login(make_user(role))
-        return client
-
-    return make
-
-
-@pytest.fixture
 def operation(agents, make_agent):
     return perform(
         endpoint("enable_freeze"),

@@ -128,12 +128,18 @@ def test_agents_show__unknown__5():
 def test_agents_probe__keeps_what_they_say_and_is_on_record(fleet):
     fleet("w2")[1].before = refuse
 
-    finished = run_json("agents", "probe", "--all")
+    finished = run_json("agents", "probe", "--all", "--reason", "a look")
 
     assert finished.exit == 3
     assert Agent.objects.get(name="w0").last_status["freeze"] is True
     assert Agent.objects.get(name="w2").last_status == {}
-    assert AuditEntry.objects.get(action="command.run").target == "command:agents probe"
+    entries = AuditEntry.objects.filter(action="agent.probe")
+    assert {(entry.agent, entry.outcome) for entry in entries} == {
+        ("w0", "succeeded"),
+        ("w1", "succeeded"),
+        ("w2", "failed"),
+    }
+    assert {(entry.actor_kind, entry.reason) for entry in entries} == {("command", "a look")}
 
 
 def test_answer__that_would_steer_a_terminal__is_shown_and_does_not(agents):

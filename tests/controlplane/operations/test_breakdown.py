@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def closed_runner(monkeypatch):
     runner = Runner()
     runner.close()
-    monkeypatch.setattr("controlplane.operations.views.shared_runner", lambda: runner)
+    monkeypatch.setattr("controlplane.operations.waiting.shared_runner", lambda: runner)
 
 
 def left_by_a_dead_process(operation: Operation) -> None:

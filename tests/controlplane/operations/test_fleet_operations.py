@@ -445,7 +445,7 @@ def test_process_ends__in_the_middle__another_goes_on_and_every_outcome_is_true(
 ):
     simulated = [fleet(f"worker-{number:02}")[1] for number in range(12)]
     runner = Runner()
-    monkeypatch.setattr("controlplane.operations.views.shared_runner", lambda: runner)
+    monkeypatch.setattr("controlplane.operations.waiting.shared_runner", lambda: runner)
     entered = threading.Event()
     go_on = threading.Event()
 
@@ -492,13 +492,13 @@ def loop_once():
 
 
 def test_wait__half_of_the_threads_wait_already__answers_at_once(operator_api, fleet, monkeypatch):
-    from controlplane.operations import views
+    from controlplane.operations import waiting
 
     (simulated, *_) = five(fleet)
     go_on = threading.Event()
     simulated.before = lambda method, path: go_on.wait(10)
-    monkeypatch.setattr(views, "_waiting", threading.BoundedSemaphore(1))
-    views._waiting.acquire()
+    monkeypatch.setattr(waiting, "_waiting", threading.BoundedSemaphore(1))
+    waiting._waiting.acquire()
 
     answer = start(operator_api, wait="10")
 
@@ -547,7 +547,7 @@ def test_operation__secrets_cannot_be_read_any_more__fails_and_says_why(
     runner = Runner()
     runner.close()
     with monkeypatch.context() as patch:
-        patch.setattr("controlplane.operations.views.shared_runner", lambda: runner)
+        patch.setattr("controlplane.operations.waiting.shared_runner", lambda: runner)
         identifier = start(
             operator_api, wait="0", action="conf.update", body={"api_key": "hush"}
         ).json()["id"]

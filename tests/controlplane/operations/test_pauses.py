@@ -20,7 +20,7 @@ PAUSE_S = 1.5
 def runner(monkeypatch):
     """A runner of the test's own, so that it can end."""
     made = Runner()
-    monkeypatch.setattr("controlplane.operations.views.shared_runner", lambda: made)
+    monkeypatch.setattr("controlplane.operations.waiting.shared_runner", lambda: made)
     yield made
     made.close()
 
