@@ -27,7 +27,7 @@ _NO_DATABASE = {
     "message": "The control plane's database did not do what it should; the log has the details "
     "under this X-Request-ID. Try again.",
 }
-_PAGES_OF_DJANGO = ("/admin/", "/api/auth/")
+_PAGES_OF_DJANGO = ("/admin/", "/api/auth/", "/dashboard/")
 
 
 def exception_handler(error: Exception, context: dict[str, object]) -> Response | None:
@@ -166,6 +166,16 @@ def server_error(request: HttpRequest) -> HttpResponse:
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "The control plane failed; its log has the details under this X-Request-ID.",
     )
+
+
+def no_database(request: HttpRequest, error: DatabaseError) -> HttpResponse:
+    """503, where Django itself would answer 500."""
+    logger.error("the database failed", exc_info=error)
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    if _wants_html(request):
+        told = {"title": _NO_DATABASE["error"], "details": _NO_DATABASE["message"]}
+        return HttpResponse(defaults.ERROR_PAGE_TEMPLATE % told, status=status)
+    return JsonResponse(_NO_DATABASE, status=status)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

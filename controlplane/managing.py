@@ -24,15 +24,16 @@ def execute(argv: Sequence[str]) -> None:
         on_record,
     )
 
-    if name == MIGRATE:
-        with migrating():
-            execute_from_command_line(list(argv))
-    elif name in RECORDED:
-        try:
-            with on_record(name, argv[2:]):
+    arguments = argv[2:]
+    try:
+        if name == MIGRATE:
+            with migrating(arguments):
                 execute_from_command_line(list(argv))
-        except CommandNotRecorded as error:
-            sys.stderr.write(f"{error}\n")
-            sys.exit(1)
-    else:
-        execute_from_command_line(list(argv))
+        elif name in RECORDED:
+            with on_record(name, arguments):
+                execute_from_command_line(list(argv))
+        else:
+            execute_from_command_line(list(argv))
+    except CommandNotRecorded as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)

@@ -1,13 +1,15 @@
-"""What every request gets: an id, and a refusal of NUL characters."""
+"""What every request gets: an id, a refusal of NUL characters, and an answer when the
+database fails."""
 
 import re
 import uuid
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponseBase
+from django.db import Error as DatabaseError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from controlplane.audit.redaction import redact_text
-from controlplane.errors import nul_character
+from controlplane.errors import no_database, nul_character
 
 _SANE = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 HEADER = "X-Request-ID"
@@ -46,6 +48,22 @@ class NoNulMiddleware:
         if "%00" in request.META.get("QUERY_STRING", "") or "\x00" in request.path_info:
             return nul_character(request)
         return self._get_response(request)
+
+
+class NoDatabaseMiddleware:
+    """Answers 503 when the database failed in a view that is not of the API, such as a
+    login that cannot be put on record."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request."""
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Django's hook; None for errors of any other kind, which go on."""
+        return no_database(request, error) if isinstance(error, DatabaseError) else None
 
 
 def request_id_of(request: HttpRequest) -> str:

@@ -56,7 +56,7 @@ class RecordingMiddleware:
         with trail.following() as followed:
             response = self._get_response(request)
             duration_ms = (time.perf_counter() - started) * 1000
-            status = HTTPStatus(response.status_code)
+            status = response.status_code
             if status in _DENIED:
                 _record_refusal(request, followed, status, duration_ms, "access.denied", "denied")
             elif request.method not in _SAFE and not followed.reads:
@@ -66,9 +66,7 @@ class RecordingMiddleware:
         return response
 
 
-def _record_attempt(
-    request: HttpRequest, followed: Trail, status: HTTPStatus, duration_ms: float
-) -> None:
+def _record_attempt(request: HttpRequest, followed: Trail, status: int, duration_ms: float) -> None:
     if status >= HTTPStatus.BAD_REQUEST:
         _record_refusal(request, followed, status, duration_ms, "request.fail", "failed")
     elif not followed.entries:
@@ -78,7 +76,7 @@ def _record_attempt(
 def _record_refusal(
     request: HttpRequest,
     followed: Trail,
-    status: HTTPStatus,
+    status: int,
     duration_ms: float,
     action: str,
     outcome: str,

@@ -126,6 +126,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "channels",
+    "django_htmx",
     # controlplane.forwarding has neither models nor commands, so Django need not know it.
     "controlplane.audit",
     "controlplane.accounts",
@@ -137,6 +138,7 @@ INSTALLED_APPS = [
     "controlplane.reconcile",
     "controlplane.inference",
     "controlplane.live",
+    "controlplane.dashboard",
     "controlplane.launcher",
     "controlplane.adminsite",
 ]
@@ -146,6 +148,7 @@ MIDDLEWARE = [
     "controlplane.middleware.RequestIdMiddleware",
     "controlplane.recording.RecordingMiddleware",
     "controlplane.middleware.NoNulMiddleware",
+    "controlplane.middleware.NoDatabaseMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "controlplane.accounts.middleware.BrowserSessionMiddleware",
@@ -215,7 +218,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "rest_framework:login"
-LOGIN_REDIRECT_URL = "index"
+LOGIN_REDIRECT_URL = "/dashboard/"
 
 KVPLANE_HTTPS = env.bool("KVPLANE_HTTPS", default=False)
 SESSION_COOKIE_NAME = "kvplane_session"

@@ -29,6 +29,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", to_index),
     path("admin/", admin.site.urls),
     path("api/", include(_api)),
+    path("dashboard/", include("controlplane.dashboard.urls")),
     *forwarded_patterns,
 ]
 

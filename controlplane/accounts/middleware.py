@@ -16,7 +16,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from controlplane.accounts.authentication import sends_token
 
-_SESSIONS_ONLY = ("/admin/", "/api/auth/")
+_SESSIONS_ONLY = ("/admin/", "/api/auth/", "/dashboard/")
 
 
 class _ForBrowsers(MiddlewareMixin):

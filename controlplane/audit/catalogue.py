@@ -38,6 +38,8 @@ OWN_ACTIONS = {
     "enrolment_token.create": "An enrolment token was made.",
     "enrolment_token.revoke": "An enrolment token was revoked.",
     "mode.adopt": "Modes changed past the control plane were accepted.",
+    "mode.import": "Modes were kept as they were found.",
+    "mode.last": "The end of a mode led to what it is already: only the end is gone.",
     "mode.give_up": "A mode whose time is up could not be ended; the control loop has given up.",
     "operation.cancel": "An operation was called off.",
     "request.fail": "A call that would have changed something was not carried out.",

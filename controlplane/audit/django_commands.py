@@ -2,10 +2,11 @@
 they know nothing of the log. KVPlane's commands record what they change."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
 from controlplane.audit import services
@@ -29,6 +30,7 @@ RECORDED = frozenset(
 )
 MIGRATE = "migrate"
 _ACTION = "command.run"
+_Migration = tuple[str, str]
 # Code, or SQL: nobody knows what secrets it holds.
 _TELLS_CODE = frozenset({"dbshell", "shell"})
 
@@ -43,13 +45,40 @@ def on_record(name: str, arguments: Sequence[str]) -> Iterator[None]:
     done."""
     actor, request_id = command_actor(name), uuid.uuid4().hex
     told = ["…" for _ in arguments] if name in _TELLS_CODE else list(arguments)
-    try:
-        _record(Stage.REQUESTED, actor, request_id, name, request={"arguments": told})
-    except DatabaseError as error:
-        raise CommandNotRecorded(
-            f"'{name}' was not run, because it could not be put on record: {error}. If the "
-            "database is new, run 'migrate' first."
-        ) from error
+    _announce(actor, request_id, name, {"arguments": told})
+    with _told(lambda outcome: _record(Stage.COMPLETED, actor, request_id, name, outcome=outcome)):
+        yield
+
+
+@contextmanager
+def migrating(arguments: Sequence[str] = ()) -> Iterator[None]:
+    """Around `migrate`. What was applied is recorded afterwards, also if it failed half
+    way. If there is a log before, and it stays as it is, what is to be done is recorded
+    first: raises CommandNotRecorded before anything is done."""
+    actor, request_id = command_actor(MIGRATE), uuid.uuid4().hex
+    before, pending = _applied(), _pending()
+    stage = Stage.EVENT
+    # A log that is to be migrated itself may not be one yet that can be written.
+    has_log = _has_log() and not any(app == AuditEntry._meta.app_label for app, _ in pending)
+    if has_log and (pending or any(not argument.startswith("-") for argument in arguments)):
+        told = {"arguments": list(arguments), "pending": _names(pending)}
+        _announce(actor, request_id, MIGRATE, told)
+        stage = Stage.COMPLETED
+
+    def tell(outcome: str) -> None:
+        after = _applied()
+        if stage == Stage.EVENT and (after == before or not _has_log()):
+            return
+        changed = {"applied": _names(after - before), "unapplied": _names(before - after)}
+        _record(stage, actor, request_id, MIGRATE, request=changed, outcome=outcome)
+
+    with _told(tell):
+        yield
+
+
+@contextmanager
+def _told(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tells the outcome of what happens inside."""
     outcome = "failed"
     try:
         yield
@@ -58,26 +87,17 @@ def on_record(name: str, arguments: Sequence[str]) -> Iterator[None]:
         outcome = "failed" if end.code else "succeeded"
         raise
     finally:
-        _record(Stage.COMPLETED, actor, request_id, name, outcome=outcome)
+        tell(outcome)
 
 
-@contextmanager
-def migrating() -> Iterator[None]:
-    """Around `migrate`. There may be no log before; what was applied is recorded
-    afterwards, if it was anything, and there is a log then."""
-    before = _applied()
-    yield
-    after = _applied()
-    if after == before or AuditEntry._meta.db_table not in connection.introspection.table_names():
-        return
-    _record(
-        Stage.EVENT,
-        command_actor(MIGRATE),
-        uuid.uuid4().hex,
-        MIGRATE,
-        request={"applied": sorted(after - before), "unapplied": sorted(before - after)},
-        outcome="succeeded",
-    )
+def _announce(actor: Actor, request_id: str, name: str, request: Mapping[str, object]) -> None:
+    try:
+        _record(Stage.REQUESTED, actor, request_id, name, request=request)
+    except DatabaseError as error:
+        raise CommandNotRecorded(
+            f"'{name}' was not run, because it could not be put on record: {error}. If the "
+            "database is new, run 'migrate' first."
+        ) from error
 
 
 def _record(
@@ -86,7 +106,7 @@ def _record(
     request_id: str,
     name: str,
     *,
-    request: dict[str, object] | None = None,
+    request: Mapping[str, object] | None = None,
     outcome: str = "",
 ) -> None:
     services.record(
@@ -100,6 +120,20 @@ def _record(
     )
 
 
-def _applied() -> set[str]:
-    recorded = MigrationRecorder(connection).applied_migrations()
-    return {f"{app}.{name}" for app, name in recorded}
+def _applied() -> set[_Migration]:
+    return set(MigrationRecorder(connection).applied_migrations())
+
+
+def _pending() -> set[_Migration]:
+    """What `migrate` without arguments would apply."""
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return {(migration.app_label, migration.name) for migration, _ in plan}
+
+
+def _names(migrations: set[_Migration]) -> list[str]:
+    return sorted(f"{app}.{name}" for app, name in migrations)
+
+
+def _has_log() -> bool:
+    return AuditEntry._meta.db_table in connection.introspection.table_names()

@@ -131,7 +131,11 @@ def _columns_on_postgresql(connection: BaseDatabaseWrapper) -> list[str]:
         wanted = _expressions(connection, "audit_twin")
         cursor.execute("DROP TABLE audit_twin")
     found = _expressions(connection, guards.TABLE)
-    return [field.name for field in computed if found.get(field.column) != wanted[field.column]]
+    return [
+        field.name
+        for field in computed
+        if found.get(str(field.column)) != wanted[str(field.column)]
+    ]
 
 
 def _expressions(connection: BaseDatabaseWrapper, table: str) -> dict[str, str]:

@@ -8,17 +8,17 @@ from datetime import datetime
 from django.db import DatabaseError, transaction
 
 from controlplane.audit import trail
-from controlplane.audit.actors import Actor
+from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.appending import append
 from controlplane.audit.catalogue import check_action
 from controlplane.audit.difference import difference
 from controlplane.audit.entries import Content, encode
 from controlplane.audit.events import is_event, publish
-from controlplane.audit.limiter import DenialLimiter
+from controlplane.audit.limiter import Admission, DenialLimiter, source_of
 from controlplane.audit.models import AuditEntry, Stage
 
 logger = logging.getLogger(__name__)
-_denials = DenialLimiter(per_key=10, window_s=60.0, keys=1024)
+_denials = DenialLimiter(per_source=10, overall=600, window_s=60.0, sources=1024)
 
 
 def record(
@@ -117,16 +117,18 @@ def record_denial(
 ) -> None:
     """Add an entry for a call that was refused, or a failed login.
 
-    Of callers that nobody knows, at most ten a minute from one source address:
-    whoever hammers the door must not fill the disk, nor hide anybody else. What was
-    left out is counted in the next entry. A failure to record is logged only, because
-    the call is refused either way.
+    Of callers that nobody knows, at most ten a minute from one source, which is an
+    address or an IPv6 network, and 600 from all: whoever hammers the door must not fill
+    the disk, nor hide anybody else. What was left out is counted in the next entry, or
+    in one of its own. A failure to record is logged only, because the call is refused
+    either way.
     """
-    suppressed: int | None = 0
+    admission = Admission(admitted=True)
     if not actor.ref:
-        suppressed = _denials.admit((action, actor.source_address))
-    if suppressed is None:
+        admission = _denials.admit(action, source_of(actor.source_address))
+    if not admission.admitted:
         return
+    before, elsewhere = admission.left_out_before, admission.left_out_elsewhere
     try:
         record(
             action=action,
@@ -134,10 +136,31 @@ def record_denial(
             request_id=request_id,
             agent=agent,
             engine=engine,
-            request={**request, "left_out_before": suppressed},
+            request={**request, "left_out_before": before, "left_out_elsewhere": elsewhere},
             outcome=outcome,
             status=status,
             duration_ms=duration_ms,
         )
     except DatabaseError:
+        _denials.put_back(action, before + elsewhere + 1)
         logger.exception("could not record that request %s was denied", request_id)
+
+
+def record_left_out() -> None:
+    """Add an entry that tells how many denials were left out since they were told last,
+    if any were. A failure to record is logged only; they are counted on."""
+    left_out = _denials.take()
+    if not left_out:
+        return
+    try:
+        record(
+            action="access.denied",
+            actor=Actor(ActorKind.USER, "anonymous", ""),
+            request_id=uuid.uuid4().hex,
+            request={"left_out": sum(left_out.values()), "actions": left_out},
+            outcome="denied",
+        )
+    except DatabaseError:
+        for action, count in left_out.items():
+            _denials.put_back(action, count)
+        logger.exception("could not record that %s denials were left out", left_out)

@@ -220,7 +220,7 @@ def _write(
         raise NameTaken(spec.name)
     before = {} if agent is None else _describe(agent)
     created = agent is None
-    engine = _engine_named(spec.engine, actor, request_id)
+    engine, is_new_engine = Engine.objects.get_or_create(name=spec.engine)
     agent = agent or Agent(name=spec.name)
     token_changed = _apply(spec, engine, agent)
     if token is not None:
@@ -229,6 +229,9 @@ def _write(
         agent.left_at = None
     after = _describe(agent)
     agent.save()
+    # Last: audit entries take turns, and nobody whose turn it is may have to wait for a row.
+    if is_new_engine:
+        record_engine(engine, {}, actor, request_id)
     if created or token_changed or before != after:
         audit.record(
             action="agent.register" if created else "agent.update",
@@ -258,13 +261,6 @@ def _shows_its_token(agent: Agent, shown: str, token: EnrolmentToken) -> bool:
         return hmac.compare_digest(stored.encode(), shown.encode())
     # Nothing to compare with: there is none, or the secret key is another one now.
     return agent.enrolled_with_id == token.pk
-
-
-def _engine_named(name: str, actor: Actor, request_id: str) -> Engine:
-    engine, created = Engine.objects.get_or_create(name=name)
-    if created:
-        record_engine(engine, {}, actor, request_id)
-    return engine
 
 
 def _apply(spec: AgentSpec, engine: Engine, agent: Agent) -> bool:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import responses
 from typing import NamedTuple
 
 from controlplane.audit.redaction import redact
@@ -130,7 +131,9 @@ def _as_contract_error(read: _Read) -> tuple[int, object]:
     detail = read.document.get("detail") if isinstance(read.document, dict) else read.document
     message = detail if isinstance(detail, str) else json.dumps(detail)
     status = 400 if read.status == HTTPStatus.UNPROCESSABLE_ENTITY else read.status
-    return status, {"error": HTTPStatus(status).phrase.capitalize(), "message": message}
+    # Not every status has a name.
+    name = responses.get(status, f"Status {status}").capitalize()
+    return status, {"error": name, "message": message}
 
 
 def _partial_update(asked: _Asked, read: _Read) -> _Read:

@@ -20,6 +20,7 @@ def describe(url: str, credentials: Credentials, agents: list[str], demo_agent: 
         "",
         "KVPlane runs.",
         "",
+        f"  Dashboard     {url}/dashboard/",
         f"  API docs      {url}/api/docs/",
         f"  ReDoc         {url}/api/redoc/",
         f"  Agents        {url}/api/v1/agents/",

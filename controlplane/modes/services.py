@@ -234,9 +234,9 @@ def forget(agent: str, *, before: datetime) -> None:
     DesiredMode.objects.filter(agent=agent, since__lt=before).delete()
 
 
-def let_it_last(desired: DesiredMode) -> None:
-    """Its end leads to what it is already: only the end goes."""
-    _as_it_was(desired).update(expires_at=None, revert_to=None)
+def let_it_last(desired: DesiredMode) -> bool:
+    """Its end leads to what it is already: only the end goes. Whether it was still so."""
+    return bool(_as_it_was(desired).update(expires_at=None, revert_to=None))
 
 
 def note_not_ended(desired: DesiredMode, error: str, next_at: datetime) -> None:

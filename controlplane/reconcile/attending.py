@@ -157,6 +157,17 @@ def _take_up_modes(sighting: Sighting, request_id: str) -> None:
         watch.modes_known = True
         if not _notes_of(watch).update(modes_known=True):
             raise NotesOutdated
+        if unset:
+            audit.record(
+                action="mode.import",
+                actor=CONTROLLER,
+                request_id=request_id,
+                agent=agent,
+                engine=watch.agent.engine.name,
+                reason=by.reason,
+                request={"modes": {" ".join(switch).strip(): unset[switch] for switch in unset}},
+                outcome="succeeded",
+            )
 
 
 def _compare_configuration(sighting: Sighting, request_id: str) -> _Found | None:

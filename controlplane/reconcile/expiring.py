@@ -29,13 +29,27 @@ def expire_modes(agent: Agent, request_id: str) -> None:
         if not desired.is_to_be_ended(now):
             continue
         if desired.revert_to is None or desired.revert_to == desired.value:
-            modes.let_it_last(desired)
+            _let_it_last(agent, desired, request_id)
         elif desired.revert_attempts >= settings.KVPLANE_REPAIR_ATTEMPTS:
             _give_up(agent, desired, request_id)
         else:
             switch = Switch(Mode(desired.mode), desired.backend)
             wish = Wish(switch, desired.revert_to, source=ModeSource.EXPIRY)
             _revert(agent, desired, wish, request_id)
+
+
+def _let_it_last(agent: Agent, desired: DesiredMode, request_id: str) -> None:
+    with transaction.atomic():
+        if modes.let_it_last(desired):
+            audit.record(
+                action="mode.last",
+                actor=CONTROLLER,
+                request_id=request_id,
+                agent=agent.name,
+                engine=agent.engine.name,
+                request={"modes": {_name(desired): desired.value}},
+                outcome="succeeded",
+            )
 
 
 def _revert(agent: Agent, desired: DesiredMode, wish: Wish, request_id: str) -> None:
@@ -80,5 +94,8 @@ def _give_up(agent: Agent, desired: DesiredMode, request_id: str) -> None:
 
 
 def _described(desired: DesiredMode) -> object:
-    name = f"{desired.mode} {desired.backend}".strip()
-    return {name: {"from": desired.value, "to": desired.revert_to}}
+    return {_name(desired): {"from": desired.value, "to": desired.revert_to}}
+
+
+def _name(desired: DesiredMode) -> str:
+    return f"{desired.mode} {desired.backend}".strip()

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
+from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
@@ -38,6 +39,17 @@ class RoleModelAdmin(_ModelAdmin):
         except ContractError as error:
             self.message_user(request, error.message, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
+
+    def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> None:  # type: ignore[override]
+        """Add to Django's own history when the change is committed: nothing is written
+        after an audit entry, because entries take turns."""
+        log = super().log_addition
+        transaction.on_commit(lambda: log(request, obj, message), robust=True)
+
+    def log_change(self, request: HttpRequest, obj: Model, message: Any) -> None:  # type: ignore[override]
+        """Add to Django's own history when the change is committed."""
+        log = super().log_change
+        transaction.on_commit(lambda: log(request, obj, message), robust=True)
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Whether the user may look."""

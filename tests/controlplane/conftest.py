@@ -10,6 +10,7 @@ from controlplane.accounts.models import User, UserRole
 from controlplane.accounts.services import create_token
 from controlplane.audit import services as audit_services
 from controlplane.audit.actors import Actor, ActorKind
+from controlplane.audit.limiter import DenialLimiter
 from controlplane.fleet.models import Agent, Dialect
 from controlplane.fleet.services import AgentSpec, register_agent
 from controlplane.forwarding import AgentClient, client
@@ -23,11 +24,12 @@ PASSWORD = "correct-horse-battery-staple"
 
 
 @pytest.fixture(autouse=True)
-def _fast_and_forgetful(settings) -> Iterator[None]:
+def _fast_and_forgetful(settings, monkeypatch) -> Iterator[None]:
     """A cheap password hash, and no memory of throttles from test to test."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     cache.clear()
-    audit_services._denials._windows.clear()
+    limiter = DenialLimiter(per_source=10, overall=600, window_s=60.0, sources=1024)
+    monkeypatch.setattr(audit_services, "_denials", limiter)
     yield
     cache.clear()
 

@@ -11,8 +11,8 @@ from tests.support.processes import ROOT, clean_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PARTS = (
-    *("audit", "configuration", "fleet", "modes", "operations", "reconcile", "statistics"),
-    "commands/test_doctor.py",
+    *("audit", "configuration", "dashboard", "fleet", "modes", "operations", "reconcile"),
+    *("statistics", "commands/test_doctor.py"),
 )
 
 

@@ -31,6 +31,7 @@ WEBHOOK, SYSLOG = "webhook", "syslog"
 _AT_ONCE = 100
 _LEASE = timedelta(seconds=60)
 _MAX_PAUSE_S = 300.0
+_PAUSE_AFTER_FAULT_S = 5.0
 
 
 class Forwarder:
@@ -42,15 +43,15 @@ class Forwarder:
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
     def run(self, stopping: threading.Event) -> None:
-        """Go on until `stopping` is set."""
+        """Go on until `stopping` is set, whatever fails: it is logged, and tried again."""
         pause = 0.0
         while not stopping.wait(pause):
             try:
                 pause = self._go_on()
-            except DatabaseError:
-                logger.exception("forwarding to %s waits for the database", self.name)
+            except Exception:
+                logger.exception("forwarding to %s failed and will be tried again", self.name)
                 close_old_connections()
-                pause = 5.0
+                pause = _PAUSE_AFTER_FAULT_S
         self._delivery.close()
         self._let_go()
         connections.close_all()

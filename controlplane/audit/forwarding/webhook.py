@@ -14,7 +14,7 @@ from typing import IO
 
 from controlplane.audit.archiving import archive_line
 from controlplane.audit.forwarding.delivery import DeliveryFailed
-from controlplane.audit.forwarding.receivers import Webhook
+from controlplane.audit.forwarding.receivers import Webhook, signing_key
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.redaction import redact_text
 
@@ -76,14 +76,10 @@ class WebhookDelivery:
 
 
 def sign(secret: str, name: str, moment: str, body: bytes) -> str:
-    """The value of `webhook-signature`. A secret that begins with `whsec_` is base64."""
-    key = (
-        base64.b64decode(secret.removeprefix("whsec_"))
-        if secret.startswith("whsec_")
-        else secret.encode()
-    )
+    """The value of `webhook-signature`. Raises BadReceiver for a secret that
+    read_webhook() does not take."""
     signed = f"{name}.{moment}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+    return "v1," + base64.b64encode(hmac.digest(signing_key(secret), signed, "sha256")).decode()
 
 
 def _line(entry: AuditEntry) -> bytes:

@@ -1,13 +1,10 @@
-"""The audit log: append-only, redacted, readable."""
+"""The audit log: append-only, readable."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from controlplane.audit import services
 from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.models import AppendOnlyError, AuditEntry
-from controlplane.audit.redaction import redact
 
 ACTOR = Actor(ActorKind.USER, "ada", "user:1", "10.0.0.1")
 
@@ -58,65 +55,6 @@ def test_entries__changed_through_a_query_set__is_refused(entry, change):
     assert AuditEntry.objects.get().actor_name == "ada"
 
 
-SECRET_NAMES = [
-    "password",
-    "agent_token",
-    "Authorization",
-    "X-Api-Key",
-    "enrolment-token",
-    "secret",
-    "secret_value",
-    "tokenValue",
-    "api_tokens",
-    "redis_passwd",
-    "passwords",
-    "aws_access_key_id",
-    "secretAccessKey",
-    "privateKeyPem",
-    "proxy-authorization",
-    "credentials_json",
-    "redis_auth",
-    "basicAuth",
-    "cookies",
-]
-COUNTS = [
-    "num_tokens",
-    "min_retrieve_tokens",
-    "tokens_mock",
-    "tokens_input",
-    "token_changed",
-    "stored_tokens",
-    "retrieved_tokens",
-    "blend_min_tokens",
-    "tokens",
-    "author",
-]
-
-
-@given(
-    secret=st.text("abcdef0123456789", min_size=12, max_size=20),
-    name=st.sampled_from(SECRET_NAMES),
-    depth=st.integers(0, 5),
-)
-def test_redact__secret_name_at_any_depth__value_is_gone(secret, name, depth):
-    document: object = {name: secret, "kept": 1}
-    for level in range(depth):
-        document = [document] if level % 2 else {"inner": document}
-
-    assert secret not in str(redact(document))
-
-
-@pytest.mark.parametrize("name", COUNTS)
-def test_redact__name_of_a_count__value_stays(name):
-    assert redact({name: "kept"}) == {name: "kept"}
-
-
-def test_redact__long_text_made_to_be_slow__takes_no_time():
-    text = "://" * 300_000 + " " + "a" * 1_000_000 + " @"
-
-    assert redact(text) == text
-
-
 @pytest.mark.django_db
 def test_record__reason_with_secrets__is_redacted_and_fits():
     reason = "redis://u:hush@h " + "http://a@ " * 48
@@ -125,34 +63,6 @@ def test_record__reason_with_secrets__is_redacted_and_fits():
     entry.refresh_from_db()
     assert entry.reason.startswith("redis://***@h http://***@")
     assert len(entry.reason) <= 500
-
-
-@pytest.mark.parametrize(
-    ("value", "stored"),
-    [
-        ("redis://user:hush@host:6379/0", "redis://***@host:6379/0"),
-        ("see https://hush@host/x now", "see https://***@host/x now"),
-        ("Bearer kvp_" + "A" * 43, "Bearer ***"),
-        ("kvpe_" + "A" * 43, "***"),
-        ("http://10.0.0.1:7000/a", "http://10.0.0.1:7000/a"),
-        ("redis://u:hush/hush@hush@host:1/0?x=1 then", "redis://***@host:1/0?x=1 then"),
-        ("'http://u:hush#?@h' and 'ada@b'", "'http://***@h' and 'ada@b'"),
-        ('see {"a": "redis://u:hush@h"}', 'see {"a": "redis://***@h"}'),
-        ('{"password": "hush", "n": [1]}', '{"password": "***", "n": [1]}'),
-        (' [{"agent_token": "hush"}]', '[{"agent_token": "***"}]'),
-        ('{"password": "hush", "password": ""}', '{"password": ""}'),
-        ("{not json", "{not json"),
-        ("[" * 100_000, "…"),
-        ({"num_tokens": "5", "tokens_mock": "0,9"}, {"num_tokens": "5", "tokens_mock": "0,9"}),
-        ({"surplus_tokens": 5, "token": [1, 2]}, {"surplus_tokens": 5, "token": [1, 2]}),
-        ({"password": 5, "auth": {"a": 1}}, {"password": "***", "auth": "***"}),
-        ({"agent_token": None, "password": ""}, {"agent_token": None, "password": ""}),
-        (float("nan"), "nan"),
-        ("a\x00b", "a\ufffdb"),
-    ],
-)
-def test_redact__value__is_stored_as(value, stored):
-    assert redact(value) == stored
 
 
 @pytest.mark.django_db

@@ -1,10 +1,13 @@
 """Django's own commands, run as a person does, and what of them is on record."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,16 +23,15 @@ LIST = (
 )
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
     """`manage.py` on a database file of its own."""
-    directory: Path = tmp_path_factory.mktemp("data")
 
     def run_command(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
-            env=clean_environment(KVPLANE_DATA_DIR=str(directory), **more),
+            env=clean_environment(KVPLANE_DATA_DIR=str(tmp_path), **more),
             capture_output=True,
             text=True,
             timeout=120,
@@ -37,6 +39,27 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         )
 
     return run_command
+
+
+def recorded(run: Run) -> list[dict[str, Any]]:
+    """What is on record of commands, the command that asks for it included."""
+    told = run("shell", "-c", f"password = '{SECRET}'; {LIST}")
+    assert told.returncode == 0, told.stderr
+    assert SECRET not in told.stdout
+    entries: list[dict[str, Any]] = json.loads(told.stdout.splitlines()[-1])
+    return entries
+
+
+def in_short(entries: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    return [(e["target"].removeprefix("command:"), e["stage"], e["outcome"]) for e in entries]
+
+
+def in_the_way(directory: Path) -> None:
+    """A table that the last migrations want to make is there already."""
+    (file,) = directory.glob("*.sqlite3")
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TABLE statistics_chunkstatisticssnapshot (id integer)")
+        database.commit()
 
 
 def test_commands__one_after_the_other__are_on_record_with_what_came_of_them(run: Run) -> None:
@@ -54,11 +77,9 @@ def test_commands__one_after_the_other__are_on_record_with_what_came_of_them(run
     assert made.returncode == 0, made.stderr
     failed = run("loaddata", "no-such-fixture")
     assert failed.returncode != 0
-    told = run("shell", "-c", f"password = '{SECRET}'; {LIST}")
-    assert told.returncode == 0, told.stderr
 
-    entries = json.loads(told.stdout.splitlines()[-1])
-    assert [(e["target"].removeprefix("command:"), e["stage"], e["outcome"]) for e in entries] == [
+    entries = recorded(run)
+    assert in_short(entries) == [
         ("migrate", "event", "succeeded"),
         ("createsuperuser", "requested", ""),
         ("createsuperuser", "completed", "succeeded"),
@@ -70,4 +91,49 @@ def test_commands__one_after_the_other__are_on_record_with_what_came_of_them(run
     assert entries[1]["request_id"] == entries[2]["request_id"]
     assert entries[1]["request"]["arguments"][:3] == ["--noinput", "--username", "ada"]
     assert {entry["actor_kind"] for entry in entries} == {"command"}
-    assert SECRET not in told.stdout
+
+
+def test_migrate__fails_half_way_on_a_new_database__what_was_applied_is_on_record(
+    run: Run, tmp_path: Path
+) -> None:
+    assert run("migrate", "--check").returncode == 1
+    in_the_way(tmp_path)
+    assert run("migrate", "-v0").returncode != 0
+
+    migrated, _ = recorded(run)
+    assert in_short([migrated]) == [("migrate", "event", "failed")]
+    assert "audit.0002_chain" in migrated["request"]["applied"]
+    assert not any(name.startswith("statistics") for name in migrated["request"]["applied"])
+
+
+def test_migrate__there_is_a_log__is_on_record_before_and_after(run: Run, tmp_path: Path) -> None:
+    assert run("migrate", "-v0", "audit").returncode == 0
+    in_the_way(tmp_path)
+    assert run("migrate", "-v0").returncode != 0
+    assert run("migrate", "-v0", "fleet", "zero").returncode == 0
+
+    entries = recorded(run)
+    assert in_short(entries[:-1]) == [
+        ("migrate", "event", "succeeded"),
+        ("migrate", "requested", ""),
+        ("migrate", "completed", "failed"),
+        ("migrate", "requested", ""),
+        ("migrate", "completed", "succeeded"),
+    ]
+    _, asked, failed, back, done = (entry["request"] for entry in entries[:-1])
+    assert set(failed["applied"]) < set(asked["pending"])
+    assert "statistics.0001_initial" in asked["pending"]
+    assert back["arguments"] == ["-v0", "fleet", "zero"]
+    assert "fleet.0001_initial" in done["unapplied"]
+
+
+def test_migrate__cannot_be_put_on_record__nothing_is_applied(run: Run, tmp_path: Path) -> None:
+    assert run("migrate", "-v0", "audit").returncode == 0
+    (tmp_path / "no-directory").write_text("")
+    refused = run("migrate", "-v0", KVPLANE_AUDIT_KEYS_DIR=str(tmp_path / "no-directory"))
+
+    assert refused.returncode == 1
+    assert "'migrate' was not run, because it could not be put on record" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert in_short(recorded(run)[:-1]) == [("migrate", "event", "succeeded")]
+    assert "[ ] 0001_initial" in run("showmigrations", "fleet").stdout

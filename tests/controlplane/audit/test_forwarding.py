@@ -1,5 +1,7 @@
 """Forwarding to receivers that fail, hang and come back."""
 
+import base64
+import hmac
 import json
 import re
 import socket
@@ -14,6 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from controlplane.audit.forwarding import forwarder as forwarding
 from controlplane.audit.forwarding.delivery import DeliveryFailed
 from controlplane.audit.forwarding.forwarder import Forwarder, forwarded_up_to, forwarders
 from controlplane.audit.forwarding.receivers import (
@@ -154,6 +157,35 @@ def test_webhook__nobody_listens__error_stands_at_the_cursor(run, write, setting
     assert cursor.last_id == 0
     assert cursor.last_error
     assert "hush" not in cursor.last_error
+
+
+def test_forwarder__unexpected_error__is_logged_and_nothing_is_lost(
+    run, write, monkeypatch, caplog
+):
+    class Odd:
+        """Fails first as nobody foresaw."""
+
+        def __init__(self) -> None:
+            self.taken: list[int] = []
+            self.fails = True
+
+        def deliver(self, entries) -> int:
+            if self.fails:
+                self.fails = False
+                raise LookupError("nobody foresaw it")
+            self.taken += [entry.pk for entry in entries]
+            return len(entries)
+
+        def close(self) -> None:
+            """Nothing is held."""
+
+    begin()
+    monkeypatch.setattr(forwarding, "_PAUSE_AFTER_FAULT_S", 0.01)
+    odd, written = Odd(), write().pk
+    run(Forwarder("webhook", odd))
+    wait_until(lambda: odd.taken == [written])
+
+    assert "nobody foresaw it" in caplog.text
 
 
 def test_webhook__hangs__nobody_who_writes_waits(receiver, run, write):
@@ -301,11 +333,25 @@ class TestSettings:
         assert forwarded_up_to() == 5
 
     @pytest.mark.parametrize(
-        ("url", "secret"), [("ftp://h", SECRET), ("https://h", "short"), ("https://", SECRET)]
+        ("url", "secret"),
+        [
+            ("ftp://h", SECRET),
+            ("https://h", "short"),
+            ("https://", SECRET),
+            ("https://h", "whsec_" + "a" * 25),
+            ("https://h", "whsec_" + "!" * 24),
+            ("https://h", "whsec_" + "ä" * 24),
+        ],
     )
     def test_webhook__bad__is_refused(self, url, secret):
         with pytest.raises(BadReceiver, match="KVPLANE_AUDIT_WEBHOOK"):
             read_webhook(url, secret, 1.0)
+
+    def test_webhook__secret_in_base64__signs_with_what_it_says(self):
+        secret = "whsec_" + base64.b64encode(b"a-key-of-sufficient-length").decode()
+        assert read_webhook("https://h", secret, 1.0) is not None
+        signature = hmac.digest(b"a-key-of-sufficient-length", b"n.1.{}", "sha256")
+        assert sign(secret, "n", "1", b"{}") == "v1," + base64.b64encode(signature).decode()
 
     @pytest.mark.parametrize("address", ["h:514", "http://h", "udp://", "udp://h:x"])
     def test_syslog__bad__is_refused(self, address):

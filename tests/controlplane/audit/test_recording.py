@@ -17,6 +17,7 @@ from controlplane.operations.models import Operation
 from engine.contract import CATALOGUE
 
 from ..conftest import ACTOR, PASSWORD
+from ..wire import reply
 
 NEW_USER = {"username": "ada", "password": PASSWORD, "role": "viewer"}
 
@@ -86,6 +87,20 @@ class TestFailed:
         assert {entry.action for entry in entries()} <= {"freeze.enable", "request.fail"}
         assert entries(action="freeze.enable")
 
+    @pytest.mark.parametrize("status", [420, 499, 520])
+    def test_agent_answered_with_a_status_that_has_no_name__is_told_and_on_record(
+        self, operator_api, make_agent, agents, status
+    ):
+        make_agent()
+        agents.respond = lambda request: reply({"status": "odd"}, status)
+
+        for response in (
+            operator_api.put("/agents/worker-0/freeze/enable"),
+            operator_api.get("/agents/worker-0/conf"),
+        ):
+            assert (response.status_code, response.json()) == (status, {"status": "odd"})
+        assert entries(action="freeze.enable", stage="completed")[0].status == status
+
     @pytest.mark.django_db(transaction=True)
     def test_recorded_in_a_transaction_that_failed__failure_is_on_record(
         self, admin_api, monkeypatch
@@ -153,12 +168,21 @@ class TestNoRecordNoChange:
         assert response.status_code == 503
         assert not User.objects.filter(username="ada").exists()
 
-    def test_login__is_refused(self, make_user, broken_log):
+    @pytest.mark.parametrize("path", ["/admin/login/", "/api/auth/login/"])
+    @pytest.mark.parametrize("accepted", ["application/json", "text/html"])
+    def test_login__is_refused_and_says_why(self, make_user, broken_log, path, accepted):
         make_user(UserRole.ADMIN)
         client = Client(raise_request_exception=False)
-        client.post("/admin/login/", {"username": "admin", "password": PASSWORD})
+        sent = {"username": "admin", "password": PASSWORD}
+        response = client.post(path, sent, headers={"accept": accepted})
 
+        assert response.status_code == 503
+        assert response["Content-Type"].startswith(accepted)
+        assert "Service unavailable" in response.content.decode()
+        assert "Try again" in response.content.decode()
+        assert "kvplane_session" not in response.cookies
         assert client.get("/admin/").status_code == 302
+        assert client.get("/api/v1/audit/").status_code == 401
 
 
 class TestReads:

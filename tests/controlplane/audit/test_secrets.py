@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from django.db import connection
@@ -57,6 +58,7 @@ def story(plant, admin_api, operator_api, fleet, settings, make_user, tmp_path) 
     agent, simulated = fleet(token=plant("agent token, registered"))
     simulated.schema["blob"] = {**simulated.schema["remote_serde"], "choices": None, "secret": True}
     simulated.schema["remote_url"] = {**simulated.schema["remote_serde"], "choices": None}
+    simulated.schema["remote_serde"] |= {"choices": None}
     simulated.conf |= {"blob": None, "remote_url": None}
     ConfigSchema.objects.create(
         agent=agent.name, keys=simulated.schema, read_at=agent.registered_at
@@ -120,6 +122,13 @@ def _change(plant: Planted, api: APIClient) -> None:
         "agent_token": plant("named a token"),
     }
     api.post("/agents/worker-0/conf", changes, format="json", headers=headers)
+    for url in _urls(plant):
+        api.post("/agents/worker-0/conf", {"remote_url": url}, format="json", headers=headers)
+        api.put("/agents/worker-0/freeze/enable", headers={"X-KVPlane-Reason": f"see {url} now"})
+    for text in _texts(plant):
+        api.post("/agents/worker-0/conf", {"remote_serde": text}, format="json")
+        api.put("/agents/worker-0/freeze/enable", headers={"X-KVPlane-Reason": quote(text)})
+    api.post("/agents/worker-0/conf", _oddly_named(plant), format="json")
     wave = {
         "action": "conf.update",
         "selector": {"everybody": True},
@@ -130,6 +139,45 @@ def _change(plant: Planted, api: APIClient) -> None:
     api.put(f"/agents/worker-0/freeze/enable?password={plant('query')}", headers=headers)
     api.put(f"/agents/worker-0/freeze/no?token={plant('query, failed')}", headers=headers)
     api.post("/agents/worker-0/conf", data=plant("no JSON"), content_type="text/plain")
+
+
+def _urls(plant: Planted) -> list[str]:
+    encoded = quote(f"redis://u:{plant('URL, percent-encoded')}@h", safe="")
+    return [
+        f"redis://cache:6379/0?password={plant('query of a URL')}",
+        f"https://h/?p%61ssword={plant('query of a URL, name encoded')}&db=1",
+        f"https://h/#access_token={plant('fragment of a URL')}",
+        f"redis://:it's{plant('URL, after a quote')}@h/0",
+        f'redis://:it"s{plant("URL, after a double quote")}@h/0',
+        f"redis://:it`s{plant('URL, after a backtick')}@h/0",
+        f"https://h/?next={encoded}",
+    ]
+
+
+def _texts(plant: Planted) -> list[str]:
+    inside = json.dumps({"password": plant("JSON in a JSON string")})
+    return [
+        f"password={plant('text, named')} and so on",
+        f"Authorization: Bearer {plant('text, header')}",
+        f"sent Bearer {plant('text, scheme')}",
+        "\ufeff" + json.dumps({"password": plant("JSON after a BOM")}),
+        json.dumps({"password": plant("JSON with something after it")}) + " and so on",
+        json.dumps(inside),
+        f"日本{plant('own token after a letter', 'kvp_')}",
+        f"_{plant('own token after a _', 'kvp_')}",
+    ]
+
+
+def _oddly_named(plant: Planted) -> dict[str, object]:
+    names = ("bearer", "jwt", "pass", "signing_key", "encryption_key", "hmac_key", "session_id")
+    pair = {"name": "password", "value": plant("pair of a name and a value")}
+    return {
+        "extra_config": {name: plant(name) for name in (*names, "dsn", "signature")},
+        "tokens": plant("named as a count"),
+        "stored_tokens": plant("named as another count"),
+        "labels": [pair],
+        "headers": [["Authorization", plant("header in a list")]],
+    }
 
 
 def _read(plant: Planted, api: APIClient, simulated) -> None:
@@ -196,7 +244,7 @@ def test_secrets__planted_everywhere__are_found_nowhere(
         "archives and heads": "\n".join(_files(tmp_path)),
     }
 
-    assert len(plant.where) >= 25
+    assert len(plant.where) >= 55
     leaked = {name: plant.found_in(told) for name, told in sinks.items()}
     assert leaked == {name: [] for name in sinks}
     assert PASSWORD not in sinks["the database"]

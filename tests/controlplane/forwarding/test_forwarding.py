@@ -548,6 +548,15 @@ class TestLMCacheDialect:
         assert answer.document == ({wrap: shown} if wrap else shown)
         assert json.loads(answer.body) == answer.document
 
+    @pytest.mark.parametrize(
+        ("status", "name"), [(499, "Status 499"), (500, "Internal server error")]
+    )
+    def test_error__any_status__has_a_name(self, agents, peer, status, name):
+        answer = lmcache(agents, peer, "get_conf", reply({"detail": "no"}, status))
+
+        assert answer.status == status
+        assert answer.document == {"error": name, "message": "no"}
+
     def test_conf__error_with_a_secret__does_not_show_it(self, agents, peer):
         response = reply({"detail": "cannot reach redis://:hunter2@h:1"}, 500)
         answer = lmcache(agents, peer, "get_conf", response)

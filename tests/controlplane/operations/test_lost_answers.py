@@ -101,21 +101,20 @@ def test_unknown_outcome__found_out_while_others_are_called__operation_goes_on(
     assert DesiredMode.objects.filter(mode=Mode.FREEZE, value=True).count() == 3
 
 
-def test_retry__call_with_secrets__sends_them_and_not_stars(operator_api, fleet):
+@pytest.mark.parametrize("url", ["redis://u:hush@host", "redis://host/0?password=hush"])
+def test_retry__call_with_secrets__sends_them_and_not_stars(operator_api, fleet, url):
     _, simulated = fleet()
     simulated.conf["remote_url"] = None
     simulated.schema["remote_url"] = dict(simulated.schema["remote_serde"], choices=None)
     simulated._fits = lambda name, value: True
     simulated.before = refuse
-    operator_api.post(
-        "/agents/worker-0/conf", data={"remote_url": "redis://u:hush@host"}, format="json"
-    )
+    operator_api.post("/agents/worker-0/conf", data={"remote_url": url}, format="json")
     operation = Operation.objects.get(action="conf.update")
     assert "hush" not in str(operation.body) + operation.sealed
     simulated.before = answer
     operator_api.post(f"{URL}{operation.pk}/retry?wait=10")
 
-    assert simulated.conf["remote_url"] == "redis://u:hush@host"
+    assert simulated.conf["remote_url"] == url
 
 
 def test_retry__operation_whose_secrets_were_not_kept__is_409(operator_api, fleet):

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, call_command
 
-from controlplane.audit.django_commands import migrating
+from controlplane.audit.django_commands import CommandNotRecorded, migrating
 from controlplane.fleet.models import Agent
 from controlplane.launcher.banner import Credentials, describe
 from controlplane.launcher.credentials import admin_credentials, agent_environment
@@ -68,8 +68,11 @@ class Command(BaseCommand):
         supervisor.stop_on_signals()
         controlplane = plan_controlplane(options["host"], port, os.environ)
         self._say("migrating the database")
-        with migrating():
-            call_command("migrate", verbosity=0)
+        try:
+            with migrating():
+                call_command("migrate", verbosity=0)
+        except CommandNotRecorded as error:
+            raise CommandError(str(error)) from error
         credentials = admin_credentials()
         agents: list[ProcessPlan] = []
         if workers:

@@ -1,0 +1,135 @@
+"""How the pages write moments, sizes and values."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+
+register = template.Library()
+_STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_KIB = 1024
+_TONES = {
+    "succeeded": "ok",
+    "observed": "neutral",
+    "unchanged": "neutral",
+    "cancelled": "neutral",
+    "pending": "neutral",
+    "running": "info",
+    "unknown": "warn",
+    "partially_failed": "warn",
+    "failed": "bad",
+    "denied": "bad",
+    "online": "ok",
+    "offline": "bad",
+    "left": "neutral",
+    "active": "ok",
+}
+
+
+@register.filter
+def moment(at: datetime | None) -> str:
+    """A time element that says how long ago, or until when; the page keeps it right."""
+    if at is None:
+        return "never"
+    return format_html(
+        '<time datetime="{}" title="{}" data-relative>{}</time>',
+        at.isoformat(timespec="milliseconds"),
+        at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        relative(at, timezone.now()),
+    )
+
+
+@register.filter
+def clock(at: datetime) -> str:
+    """A time element with date and time."""
+    return format_html(
+        '<time datetime="{}">{}</time>', at.isoformat(), at.strftime("%Y-%m-%d %H:%M:%S")
+    )
+
+
+def relative(at: datetime, now: datetime) -> str:
+    """`3 min ago`, `in 2 h`."""
+    seconds = round((at - now).total_seconds())
+    size, unit = next((step for step in _STEPS if abs(seconds) >= step[0]), (1, "s"))
+    amount = f"{abs(seconds) // size} {unit}"
+    return f"in {amount}" if seconds > 0 else f"{amount} ago"
+
+
+@register.filter
+def bytes_size(size: int) -> str:
+    """`1.5 GiB`."""
+    value, unit = float(size), _UNITS[0]
+    for unit in _UNITS:
+        if value < _KIB or unit == _UNITS[-1]:
+            break
+        value /= _KIB
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+@register.filter
+def grouped(number: int) -> str:
+    """`12,800`."""
+    return f"{number:,}"
+
+
+@register.filter
+def compact(number: int) -> str:
+    """`12.8k`."""
+    value, suffix = float(number), ""
+    for suffix in ("", "k", "M", "G"):
+        if value < 1000 or suffix == "G":
+            break
+        value /= 1000
+    return f"{number}" if not suffix else f"{value:.1f}{suffix}"
+
+
+@register.filter
+def tone(state: str) -> str:
+    """The class of a badge of that state or outcome."""
+    return _TONES.get(state, "neutral")
+
+
+@register.filter
+def words(state: str) -> str:
+    """`partially_failed` as people write it."""
+    return state.replace("_", " ")
+
+
+@register.filter
+def value(document: object) -> str:
+    """A JSON value in one line."""
+    return json.dumps(document, ensure_ascii=False)
+
+
+@register.filter
+def pretty(document: object) -> str:
+    """A JSON value over several lines."""
+    return json.dumps(document, ensure_ascii=False, indent=2)
+
+
+@register.filter
+def sides(diff: Mapping[str, Mapping[str, object]]) -> list[tuple[str, str, str]]:
+    """Key, before, after; "—" where there was nothing."""
+    return [(key, _side(change, "from"), _side(change, "to")) for key, change in diff.items()]
+
+
+def _side(change: Mapping[str, object], name: str) -> str:
+    return value(change[name]) if name in change else "—"
+
+
+@register.filter
+def keys(document: Mapping[str, object]) -> str:
+    """The keys of an object, separated by commas."""
+    return ", ".join(document)
+
+
+@register.filter
+def why(error: object) -> str:
+    """The message of a stored error."""
+    if isinstance(error, Mapping):
+        return str(error.get("message") or error.get("error") or "")
+    return ""

@@ -1,0 +1,104 @@
+"""The audit log: entries with facets, one entry, and whether the chain holds."""
+
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from controlplane.accounts.actors import user_actor
+from controlplane.accounts.models import UserRole
+from controlplane.audit.catalogue import ACTIONS
+from controlplane.audit.filters import AuditFilter
+from controlplane.audit.models import AuditEntry
+from controlplane.audit.paging import AuditPagination
+from controlplane.audit.verifying import verify_on_record
+from controlplane.dashboard.paging import page_of
+from controlplane.dashboard.views.base import DashboardView
+from controlplane.fleet.models import Agent, Engine
+from controlplane.middleware import request_id_of
+
+_OUTCOMES = (
+    "succeeded",
+    "partially_failed",
+    "failed",
+    "cancelled",
+    "unknown",
+    "denied",
+    "unchanged",
+    "observed",
+)
+_LONG = ("document", "previous", "mac", "key_id")
+
+
+class AuditPage(DashboardView):
+    """Who asked for what, when, why, and what came of it; newest first."""
+
+    reads = "audit"
+    section = "audit"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """One page of what the facets leave."""
+        filters = AuditFilter(request.GET, queryset=AuditEntry.objects.all())
+        is_valid = filters.is_valid()
+        # A page of them tells what is in columns; the long text comes with one entry.
+        rows = filters.qs.defer(*_LONG) if is_valid else AuditEntry.objects.none()
+        asked = {name: request.GET[name] for name in filters.form.fields if request.GET.get(name)}
+        context: dict[str, object] = {
+            "listed": page_of(AuditPagination(), rows, request),
+            "filters": filters.form,
+            "asked": asked,
+            "exports": _exports(asked),
+        }
+        if self.is_part():
+            return self.part("dashboard/_entries.html", context)
+        context |= {
+            "actions": sorted(ACTIONS),
+            "outcomes": _OUTCOMES,
+            "agents": Agent.objects.order_by("name").values_list("name", flat=True),
+            "engines": Engine.objects.order_by("name").values_list("name", flat=True),
+        }
+        status = HTTPStatus.OK if is_valid else HTTPStatus.BAD_REQUEST
+        return self.page("dashboard/audit.html", context, status)
+
+
+class EntryPage(DashboardView):
+    """One entry, with what it changed."""
+
+    reads = "audit"
+    section = "audit"
+
+    def get(self, request: HttpRequest, number: int) -> HttpResponse:
+        """All that it says."""
+        entry = AuditEntry.objects.filter(pk=number).first()
+        if entry is None:
+            raise Http404(f"There is no entry {number}; older ones may be in an archive.")
+        if self.is_part():
+            return self.part("dashboard/_entry.html", {"entry": entry})
+        return self.page("dashboard/entry.html", {"entry": entry})
+
+
+class VerifyNow(DashboardView):
+    """Look at the whole chain."""
+
+    changes = UserRole.ADMIN
+    section = "audit"
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Verify, on the record, and tell what was found."""
+        report = verify_on_record(actor=user_actor(request), request_id=request_id_of(request))
+        if report.problem is None:
+            messages.success(
+                request, f"The audit log is what was written: {report.entries:,} entries verified."
+            )
+        else:
+            messages.error(request, f"The audit log is broken: {report.problem.message}")
+        return redirect("dashboard:audit")
+
+
+def _exports(asked: dict[str, str]) -> dict[str, str]:
+    """Addresses of files with what is asked for, by format."""
+    base = reverse("audit-export")
+    return {name: f"{base}?{urlencode({**asked, 'format': name})}" for name in ("csv", "jsonl")}

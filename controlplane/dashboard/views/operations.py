@@ -1,0 +1,179 @@
+"""Operations: all of them, and one."""
+
+from http import HTTPStatus
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from controlplane.accounts.actors import user_actor
+from controlplane.accounts.models import UserRole
+from controlplane.audit.actors import ActorKind
+from controlplane.dashboard.forms import ReasonForm
+from controlplane.dashboard.paging import page_of
+from controlplane.dashboard.progress import progress_of, waves_of
+from controlplane.dashboard.reverting import (
+    can_be_taken_back,
+    find_made_revisions,
+    find_reversal,
+    is_of_configuration,
+)
+from controlplane.dashboard.views.base import DashboardView
+from controlplane.middleware import request_id_of
+from controlplane.operations.cancelling import cancel
+from controlplane.operations.filters import OperationFilter
+from controlplane.operations.models import Operation, State
+from controlplane.operations.planning import plan_operation, plan_retry
+from controlplane.operations.runner import shared_runner
+from controlplane.rest.pagination import StrictCursorPagination
+from engine.contract import CATALOGUE, ContractError
+
+_MOST_TARGETS = 500
+_ACTIONS = sorted({entry.action for entry in CATALOGUE if entry.action is not None})
+
+
+class OperationsPage(DashboardView):
+    """What was asked for, newest first."""
+
+    reads = "operations"
+    section = "operations"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """One page of the list."""
+        filters = OperationFilter(request.GET, queryset=Operation.objects.order_by("-id"))
+        is_valid = filters.is_valid()
+        rows = filters.qs if is_valid else Operation.objects.none()
+        listed = page_of(StrictCursorPagination(), rows, request)
+        progress = progress_of(operation.pk for operation in listed.rows)
+        context: dict[str, object] = {
+            "listed": listed,
+            "operations": [(row, progress[row.pk]) for row in listed.rows],
+            "filters": filters.form,
+            "is_filtered": any(filters.form.data.get(name) for name in filters.form.fields),
+        }
+        if self.is_part():
+            return self.part("dashboard/_operations.html", context)
+        context |= {"actions": _ACTIONS, "states": State.values}
+        status = HTTPStatus.OK if is_valid else HTTPStatus.BAD_REQUEST
+        return self.page("dashboard/operations.html", context, status)
+
+
+class OperationPage(DashboardView):
+    """One operation, with the outcome for every agent."""
+
+    reads = "operations"
+    section = "operations"
+
+    def get(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
+        """How far it is."""
+        operation = _find(operation_id)
+        waves = waves_of(operation.targets.all(), _MOST_TARGETS)
+        progress = progress_of([operation.pk])[operation.pk]
+        is_final = State(operation.state).is_final
+        by_people = operation.actor_kind != ActorKind.CONTROLLER and operation.undo_of is None
+        context: dict[str, object] = {
+            "operation": operation,
+            "waves": waves,
+            "progress": progress,
+            "hidden": progress.total - sum(len(wave.targets) for wave in waves),
+            "is_final": is_final,
+            "can_cancel": not is_final and operation.cancel_requested_at is None,
+            "can_retry": is_final and by_people and progress.failed > 0,
+            "can_roll_back": by_people and can_be_taken_back(operation),
+        }
+        if self.is_part():
+            return self.part("dashboard/_operation.html", context)
+        return self.page("dashboard/operation.html", context)
+
+
+class CancelOperation(DashboardView):
+    """Call no further agent."""
+
+    section = "operations"
+
+    def post(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
+        """Ask for it, and go back to the operation."""
+        operation = _find(operation_id)
+        try:
+            cancel(operation, actor=user_actor(request), request_id=request_id_of(request))
+        except ContractError as error:
+            messages.error(request, error.message)
+        else:
+            messages.success(request, "No further agents are called.")
+        return _to(operation)
+
+
+class RetryOperation(DashboardView):
+    """Call the agents again for which it failed."""
+
+    section = "operations"
+
+    def post(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
+        """Make another operation, and go there."""
+        operation = _find(operation_id)
+        try:
+            retry = plan_retry(
+                operation, actor=user_actor(request), request_id=request_id_of(request)
+            )
+        except ContractError as error:
+            messages.error(request, error.message)
+            return _to(operation)
+        shared_runner().start(retry)
+        return _to(retry)
+
+
+class RollbackPage(DashboardView):
+    """What rolling an operation back would do, and why."""
+
+    reads = "operations"
+    section = "operations"
+
+    def get(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
+        """Ask."""
+        operation = _find(operation_id)
+        if not self.may(UserRole.OPERATOR):
+            return redirect("dashboard:operation", operation.pk)
+        if is_of_configuration(operation):
+            made = find_made_revisions(operation)
+            return self.page("dashboard/go_back.html", {"operation": operation, "made": made})
+        return self._ask(operation, ReasonForm())
+
+    def post(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
+        """Make the operation that does it, and go there."""
+        operation = _find(operation_id)
+        form = ReasonForm(request.POST)
+        if not form.is_valid():
+            return self._ask(operation, form, HTTPStatus.BAD_REQUEST)
+        planned = plan_operation(
+            find_reversal(operation).to_plan(form.cleaned_data["reason"]),
+            key=form.cleaned_data["key"],
+            actor=user_actor(request),
+            request_id=request_id_of(request),
+        )
+        shared_runner().start(planned.operation)
+        return _to(planned.operation)
+
+    def _ask(
+        self, operation: Operation, form: ReasonForm, status: HTTPStatus = HTTPStatus.OK
+    ) -> HttpResponse:
+        reversal = find_reversal(operation)
+        context: dict[str, object] = {
+            "operation": operation,
+            "reversal": reversal,
+            "endpoint": reversal.to_plan("").endpoint,
+            "form": form,
+        }
+        return self.page("dashboard/rollback.html", context, status)
+
+
+def _find(operation_id: UUID) -> Operation:
+    found = Operation.objects.filter(pk=operation_id).first()
+    if found is None:
+        raise Http404(f"There is no operation {operation_id}.")
+    return found
+
+
+def _to(operation: Operation) -> HttpResponse:
+    return HttpResponseRedirect(reverse("dashboard:operation", args=[operation.pk]))

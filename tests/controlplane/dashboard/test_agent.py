@@ -1,0 +1,189 @@
+"""An agent's page, and the form of its configuration."""
+
+import re
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from controlplane.configuration import services as configuration
+from controlplane.configuration.models import ConfigRevision
+from controlplane.operations.models import Operation, State
+from controlplane.operations.services import perform
+from controlplane.reconcile.models import Watch
+from engine.contract import endpoint
+
+from ..conftest import ACTOR
+
+# The runner's threads have connections of their own.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PAGE = "/dashboard/agents/worker-0/"
+EDIT = f"{PAGE}edit/"
+KEY = "2" * 32
+
+
+def text_of(answer) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
+
+
+def call(agent, operation_id: str, body: bytes | None = None) -> None:
+    perform(
+        endpoint(operation_id),
+        [agent],
+        query="",
+        body=body,
+        actor=ACTOR,
+        reason="deploy 42",
+        request_id="req-1",
+        timeout=5,
+    )
+
+
+@pytest.fixture
+def known(fleet):
+    """An agent whose configuration and schema were read, and what answers for it."""
+    agent, simulated = fleet()
+    call(agent, "update_conf", b'{"min_retrieve_tokens": 1}')
+    configuration.remember_schema("worker-0", simulated.schema)
+    return agent, simulated
+
+
+def send(browser, **fields: str):
+    form = {"reason": "shorter prompts", "key": KEY, "revision": "2"}
+    return browser.post(
+        EDIT, {**form, **{name.replace("__", "."): v for name, v in fields.items()}}
+    )
+
+
+def test_agent__modes_and_configuration__are_told_with_their_history(viewer, known) -> None:
+    agent, _ = known
+    call(agent, "enable_freeze")
+    page = viewer.get(PAGE)
+    text = text_of(page)
+    assert "worker-0 unknown frozen" in text
+    assert re.search(r"freeze on \d+ s ago — tests deploy 42", text)
+    assert "History of its modes" in text
+    assert "min_retrieve_tokens 1 1" in text
+    assert "chunk_size 256 256 Taken at the start only." in text
+    assert "agent_token &quot;***&quot;" in text
+    assert "Change configuration" not in text
+
+
+def test_agent__drifted__both_sides_stand_beside_each_other(operator, known) -> None:
+    agent, _ = known
+    drift = {"configuration": {"min_retrieve_tokens": {"from": 7, "to": 1}}}
+    Watch.objects.create(agent=agent, drift=drift)
+    assert "min_retrieve_tokens 1 7 differs" in text_of(operator.get(PAGE))
+
+
+def test_agent__nothing_known_yet__says_what_will_come(operator, make_agent) -> None:
+    make_agent()
+    text = text_of(operator.get(PAGE))
+    assert "Nothing is known of its configuration yet" in text
+    assert "Nobody has set a mode of this agent" in text
+    assert "Change configuration" not in text
+
+
+def test_agent__unknown__404_page(viewer) -> None:
+    page = viewer.get("/dashboard/agents/nobody/")
+    assert page.status_code == 404
+    assert "There is no agent &#x27;nobody&#x27;" in text_of(page)
+
+
+def test_agent__queries__are_a_handful(viewer, known) -> None:
+    agent, _ = known
+    for _ in range(5):
+        call(agent, "enable_freeze")
+    with CaptureQueriesContext(connection) as captured:
+        assert viewer.get(PAGE).status_code == 200
+    # Session and user, agent, modes, revision, schema, history, chain, cursor.
+    assert len(captured) == 9
+
+
+def test_edit__form__has_the_keys_that_can_be_changed_and_no_secret(operator, known) -> None:
+    page = operator.get(EDIT).content.decode()
+    names = re.findall(r'name="set\.(\w+)"', page)
+    assert names == ["hit_miss_ratio", "min_retrieve_tokens", "remote_serde", "save_decode_cache"]
+    assert "At least 0. At most 1048576." in page
+    assert re.findall(r"<option[^>]*>(\w+)</option>", page) == ["naive", "zstd", "true", "false"]
+
+
+def test_edit__secret_that_is_empty_and_can_be_changed__is_not_in_the_form(operator, fleet) -> None:
+    agent, simulated = fleet()
+    key = simulated.schema["agent_token"]
+    simulated.schema["webhook_secret"] = {**key, "mutable": True}
+    simulated.conf["webhook_secret"] = None
+    call(agent, "update_conf", b'{"min_retrieve_tokens": 1}')
+    configuration.remember_schema("worker-0", simulated.schema)
+    page = operator.get(EDIT).content.decode()
+    assert 'name="set.min_retrieve_tokens"' in page
+    assert "set.webhook_secret" not in page
+
+
+def test_edit__two_values__are_one_revision_by_an_operation(operator, known, runner) -> None:
+    _, simulated = known
+    answer = send(
+        operator,
+        set__min_retrieve_tokens="64",
+        set__remote_serde="zstd",
+        set__save_decode_cache="false",
+        set__hit_miss_ratio="",
+    )
+    operation = runner.wait_for(answer["Location"].split("/")[-2], 10)
+    assert operation.state == State.SUCCEEDED
+    assert operation.body == {"min_retrieve_tokens": 64, "remote_serde": "zstd"}
+    assert (simulated.conf["min_retrieve_tokens"], simulated.conf["remote_serde"]) == (64, "zstd")
+    made = ConfigRevision.objects.get(agent="worker-0", state="active")
+    assert (made.number, made.reason, made.actor_name) == (3, "shorter prompts", "operator")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"set__min_retrieve_tokens": "-1"}, "min_retrieve_tokens: it must be at least 0"),
+        ({"set__min_retrieve_tokens": "many"}, "is not of type int"),
+        ({"set__min_retrieve_tokens": ""}, "min_retrieve_tokens: it cannot be null"),
+        ({"set__remote_serde": "rot13"}, "remote_serde: it must be one of naive, zstd"),
+        ({"set__save_decode_cache": "maybe"}, "is not of type bool"),
+        ({"set__hit_miss_ratio": "7"}, "hit_miss_ratio: it must be at most 1.0"),
+        ({"set__min_retrieve_tokens": "1"}, "Nothing differs from what is there"),
+        ({"set__min_retrieve_tokens": "64", "reason": ""}, "Say why"),
+        ({"set__min_retrieve_tokens": "64", "revision": "old"}, "revision"),
+    ],
+)
+def test_edit__does_not_fit__says_why_and_keeps_what_was_typed(
+    operator, known, fields, text
+) -> None:
+    before = Operation.objects.count()
+    page = send(operator, **fields)
+    assert page.status_code == 400
+    assert text in text_of(page)
+    for name, value in fields.items():
+        if name == "set__min_retrieve_tokens":
+            assert (
+                f'name="set.min_retrieve_tokens" id="id_min_retrieve_tokens" value="{value}"'
+                in (page.content.decode())
+            )
+    assert Operation.objects.count() == before
+
+
+def test_edit__key_that_only_a_start_takes__is_not_sent(operator, known) -> None:
+    page = send(operator, set__chunk_size="1", set__agent_token="mine")
+    assert page.status_code == 400
+    assert "Nothing differs" in text_of(page)
+
+
+def test_edit__somebody_was_faster__changes_nothing_and_tells(operator, known, runner) -> None:
+    agent, simulated = known
+    call(agent, "update_conf", b'{"min_retrieve_tokens": 9}')
+    answer = send(operator, set__min_retrieve_tokens="64")
+    operation = runner.wait_for(answer["Location"].split("/")[-2], 10)
+    assert operation.state == State.FAILED
+    assert simulated.conf["min_retrieve_tokens"] == 9
+    assert "revision 3" in text_of(operator.get(answer["Location"]))
+
+
+def test_edit__viewer__is_sent_back_and_may_not_send(viewer, known) -> None:
+    assert viewer.get(EDIT)["Location"] == PAGE
+    assert send(viewer, set__min_retrieve_tokens="64").status_code == 403

@@ -1,0 +1,170 @@
+"""The audit pages: facets, one entry, the chain."""
+
+import re
+from urllib.parse import urlsplit
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from controlplane.audit import guards, services
+from controlplane.audit.models import AuditEntry
+
+from ..conftest import ACTOR
+
+pytestmark = pytest.mark.django_db
+
+
+def record(**fields) -> AuditEntry:
+    given = {"action": "conf.update", "actor": ACTOR, "request_id": "req-1", "outcome": "succeeded"}
+    return services.record(**{**given, **fields})
+
+
+def text_of(answer) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
+
+
+def numbers(answer) -> list[int]:
+    return [int(n) for n in re.findall(r'data-opens="entry-panel">(\d+)<', answer.content.decode())]
+
+
+@pytest.fixture
+def several() -> dict[str, AuditEntry]:
+    return {
+        "changed": record(
+            agent="worker-0",
+            engine="engine-a",
+            reason="shorter prompts",
+            before={"min_retrieve_tokens": 0},
+            after={"min_retrieve_tokens": 256},
+        ),
+        "same request": record(agent="worker-1", engine="engine-b"),
+        "failed": record(
+            action="freeze.enable", agent="worker-0", outcome="failed", request_id="req-2"
+        ),
+        "user": record(action="user.create", target="user:bob", request_id="req-3"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", ["user", "failed", "same request", "changed"]),
+        ("action=freeze.enable", ["failed"]),
+        ("outcome=failed", ["failed"]),
+        ("agent=worker-0", ["failed", "changed"]),
+        ("engine=engine-b", ["same request"]),
+        ("target=user:bob", ["user"]),
+        ("request_id=req-1", ["same request", "changed"]),
+        ("actor=nobody", []),
+        ("text=retrieve_TOK", ["changed"]),
+        ("since=2000-01-01T00:00&agent=worker-1", ["same request"]),
+        ("until=2000-01-01T00:00", []),
+    ],
+)
+def test_facets__in_the_address__leave_those_that_fit(viewer, several, query, names) -> None:
+    # Logging in is on record too.
+    page = viewer.get(f"/dashboard/audit/?{query}")
+    known = {entry.pk: name for name, entry in several.items()}
+    assert [known[pk] for pk in numbers(page) if pk in known] == names
+
+
+def test_facets__fit_nothing__shows_a_way_back(viewer) -> None:
+    assert "No entry fits" in text_of(viewer.get("/dashboard/audit/?agent=nobody"))
+
+
+@pytest.mark.parametrize("query", ["text=ab", "since=soon", "operation=7"])
+def test_facets__cannot_be_read__400_naming_it(viewer, query) -> None:
+    page = viewer.get(f"/dashboard/audit/?{query}")
+    assert page.status_code == 400
+    assert f"{query.partition('=')[0]}:" in text_of(page)
+
+
+def test_entry__with_a_difference__shows_both_sides_and_the_ways_on(viewer, several) -> None:
+    entry = several["changed"]
+    page = viewer.get(f"/dashboard/audit/{entry.pk}/")
+    assert "min_retrieve_tokens 0 256" in text_of(page)
+    assert "shorter prompts" in text_of(page)
+    assert entry.mac in page.content.decode()
+    found = re.search(r'href="([^"]+)">everything in the same request', page.content.decode())
+    assert found is not None
+    listed = viewer.get(found[1].replace("&amp;", "&"))
+    assert set(numbers(listed)) == {entry.pk, several["same request"].pk}
+    found = re.search(r'href="([^"]+)">everything about this agent', page.content.decode())
+    assert found is not None
+    assert set(numbers(viewer.get(found[1]))) == {entry.pk, several["failed"].pk}
+
+
+def test_entry__asked_for_by_htmx__is_the_panel_alone(viewer, several) -> None:
+    url = f"/dashboard/audit/{several['failed'].pk}/"
+    part = viewer.get(url, headers={"HX-Request": "true"}).content.decode()
+    assert part.startswith("<h2>")
+    assert "<html" not in part
+
+
+def test_entry__unknown__404_page(viewer) -> None:
+    page = viewer.get("/dashboard/audit/4711/")
+    assert page.status_code == 404
+    assert "may be in an archive" in text_of(page)
+
+
+def test_export__links__give_what_fits(viewer, several) -> None:
+    page = viewer.get("/dashboard/audit/?agent=worker-0").content.decode()
+    links = re.findall(r'href="(/api/v1/audit/export[^"]+)"', page)
+    assert len(links) == 2
+    for link in links:
+        answer = viewer.get(link.replace("&amp;", "&"))
+        assert answer.status_code == 200
+        lines = b"".join(answer.streaming_content).decode().strip().splitlines()
+        with_header = 1 if urlsplit(link).query.endswith("csv") else 0
+        assert len(lines) == 2 + with_header
+
+
+def test_chain__nobody_looked__every_page_says_so(viewer) -> None:
+    for path in ("", "operations/", "revisions/", "audit/", "nowhere", "?role=odd"):
+        assert "never verified" in text_of(viewer.get(f"/dashboard/{path}"))
+
+
+def test_verify_now__admin__badge_tells_up_to_where_and_by_whom(admin, several) -> None:
+    last = AuditEntry.objects.latest("id").pk
+    answer = admin.post("/dashboard/audit/verify", follow=True)
+    assert "The audit log is what was written" in text_of(answer)
+    page = text_of(answer)
+    assert f"valid up to {last}" in page
+    assert "by admin" in page
+    (entry,) = AuditEntry.objects.filter(action="audit.verify")
+    assert (entry.actor_name, entry.outcome) == ("admin", "succeeded")
+    fleet = admin.get("/dashboard/").content.decode()
+    assert re.search(r'title="Verified [^"]+ UTC by admin"', fleet)
+    part = admin.get("/dashboard/audit/chain").content.decode()
+    assert part.startswith('<a id="chain" class="badge chain ok"')
+
+
+def test_verify_now__entry_was_changed__badge_says_broken_at_it(admin, several) -> None:
+    changed = several["changed"].pk
+    with guards.lifted(connection), connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE audit_auditentry SET document = replace(document, 'shorter', 'longer') "
+            "WHERE id = %s",
+            [changed],
+        )
+    answer = admin.post("/dashboard/audit/verify", follow=True)
+    assert "The audit log is broken" in text_of(answer)
+    badge = re.search(r'<a id="chain".*?</a>', admin.get("/dashboard/").content.decode(), re.DOTALL)
+    assert badge is not None
+    assert 'class="badge chain bad"' in badge[0]
+    assert f"BROKEN at entry {changed}" in badge[0]
+
+
+def test_audit__viewer__has_no_button_to_verify(viewer) -> None:
+    assert "Verify now" not in text_of(viewer.get("/dashboard/audit/"))
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_audit__queries__are_a_handful_whatever_the_number_of_entries(viewer, count) -> None:
+    for number in range(count):
+        record(agent=f"worker-{number}")
+    with CaptureQueriesContext(connection) as captured:
+        assert viewer.get("/dashboard/audit/?action=conf.update").status_code == 200
+    # Session and user, entries, agents and engines to choose of, chain, cursor.
+    assert len(captured) == 7

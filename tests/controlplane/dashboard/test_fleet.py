@@ -1,0 +1,213 @@
+"""The fleet page: what it tells, and what a filter leaves."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from controlplane.audit.authorship import Authorship
+from controlplane.fleet.models import Dialect, Engine, Health
+from controlplane.modes import services as modes
+from controlplane.modes.models import Mode
+from controlplane.modes.services import Switch, Wish
+from engine.contract import Role
+
+from ..conftest import ACTOR
+
+pytestmark = pytest.mark.django_db
+
+BY = Authorship(ACTOR, "deploy 42", "req-1", None)
+
+
+def turn(agent: str, switch: Switch, *, value: bool, minutes: int | None = None) -> None:
+    end = None if minutes is None else timezone.now() + timedelta(minutes=minutes, seconds=20)
+    with transaction.atomic():
+        modes.apply(modes.propose(agent, Wish(switch, value, end), BY))
+
+
+def row_of(page: str, agent: str) -> str:
+    """The text of the agent's row."""
+    rows = re.findall(r"<tr.*?</tr>", page, re.DOTALL)
+    (row,) = [row for row in rows if f">{agent}</a>" in row]
+    return " ".join(re.sub(r"<[^>]+>", " ", row).split())
+
+
+def shown(page: str) -> list[str]:
+    return re.findall(r'<th scope="row"[^>]*><a [^>]*>([^<]+)</a>', page)
+
+
+def test_fleet__agent_that_was_seen__row_tells_all_of_it(viewer, make_agent, seen) -> None:
+    seen(make_agent())
+    page = viewer.get("/dashboard/").content.decode()
+    row = row_of(page, "worker-0")
+    assert row.startswith("worker-0 worker 0 online tiny-model 0.1.0 1 as usual")
+    assert "75.0 % of 1.0k" in row
+    assert "512.0 MiB of 1.0 GiB" in row
+    assert re.search(r"\d s ago$", row)
+    assert 'title="750 of 1,000 chunks looked up"' in page
+    assert 'title="org/tiny-model"' in page
+
+
+def test_fleet__agent_that_was_never_seen__claims_nothing(viewer, make_agent) -> None:
+    make_agent()
+    row = row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
+    assert row == "worker-0 worker 0 unknown — — — as usual — — never"
+
+
+def test_fleet__modes_with_an_end__badges_say_when_and_why(viewer, make_agent, seen) -> None:
+    seen(make_agent())
+    turn("worker-0", Switch(Mode.FREEZE), value=True, minutes=9)
+    turn("worker-0", Switch(Mode.BYPASS, "RemoteBackend"), value=True)
+    turn("worker-0", Switch(Mode.HOT_CACHE), value=False, minutes=150)
+    page = viewer.get("/dashboard/").content.decode()
+    row = row_of(page, "worker-0")
+    assert "frozen · ends in 9 min" in row
+    assert "bypass RemoteBackend" in row
+    assert "hot cache off · ends in 2 h" in row
+    assert 'title="by tests: deploy 42"' in page
+
+
+def test_fleet__agent_says_otherwise_since__what_it_says_is_shown(viewer, make_agent, seen) -> None:
+    agent = make_agent()
+    turn("worker-0", Switch(Mode.FREEZE), value=True)
+    seen(agent)
+    agent.last_seen_at = timezone.now() + timedelta(seconds=1)
+    agent.save()
+    assert "frozen" not in row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
+
+
+def test_fleet__frozen_past_the_control_plane__is_shown(viewer, make_agent, seen) -> None:
+    seen(make_agent(), said={"freeze": True, "bypassed_backends": ["LocalDiskBackend"]})
+    row = row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
+    assert "bypass LocalDiskBackend" in row
+    assert "frozen" in row
+
+
+@pytest.mark.parametrize(
+    ("notes", "text"),
+    [
+        ({"drift": {"configuration": {"a": {"from": 1, "to": 2}}}}, "1 differs drift: a"),
+        ({"drift": {"modes": {"freeze": {"from": False, "to": True}}}}, "1 drift: freeze"),
+        (
+            {"drift": {"configuration": {"a": {}, "b": {}}}, "gave_up_at": timezone.now()},
+            "1 differs drift, repairs ended",
+        ),
+        ({"drift": {"configuration": {"a": {}}, "modes": {"freeze": {}}}}, "drift: 2 settings"),
+        ({"verified_hash": "another"}, "1 ?"),
+        ({"verified_revision": 7}, "1 has 7"),
+    ],
+)
+def test_fleet__not_as_it_should_be__row_says_how(viewer, make_agent, seen, notes, text) -> None:
+    seen(make_agent(), **notes)
+    assert text in row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
+
+
+def test_fleet__lmcache_process__is_told_apart(viewer, make_agent, seen) -> None:
+    said = {"versions": {"lmcache": "0.3.9"}, "storage": {}, "counters": {}}
+    seen(make_agent(dialect=Dialect.LMCACHE), said=said)
+    row = row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
+    assert "tiny-model LMCache 0.3.9" in row
+
+
+def test_fleet__health__is_counted_and_leads_to_a_filter(viewer, make_agent, seen) -> None:
+    gone = seen(make_agent())
+    gone.health = Health.OFFLINE
+    gone.save()
+    left = seen(make_agent("worker-1", worker_id=1))
+    left.left_at = timezone.now()
+    left.save()
+    page = viewer.get("/dashboard/").content.decode()
+    assert "1 offline" in page
+    assert "1 left" in page
+    assert "0 online" in page
+    assert shown(viewer.get("/dashboard/?health=offline").content.decode()) == ["worker-0"]
+
+
+@pytest.fixture
+def three(make_agent, seen) -> None:
+    seen(make_agent("a-scheduler", role=Role.SCHEDULER, engine="engine-a"))
+    seen(make_agent("a-worker", engine="engine-a"))
+    worker = seen(make_agent("b-worker", engine="engine-b"))
+    worker.labels = {"zone": "b"}
+    worker.save()
+    Engine.objects.filter(name="engine-a").update(labels={"zone": "a", "rack": "3"})
+    turn("b-worker", Switch(Mode.FREEZE), value=True, minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("query", "agents"),
+    [
+        ("", ["a-scheduler", "a-worker", "b-worker"]),
+        ("engine=engine-b", ["b-worker"]),
+        ("role=worker", ["a-worker", "b-worker"]),
+        ("role=worker&engine=engine-a", ["a-worker"]),
+        ("label=zone%3Da", ["a-scheduler", "a-worker"]),
+        ("label=zone%3Da,rack%3D3", ["a-scheduler", "a-worker"]),
+        ("label=zone", ["a-scheduler", "a-worker", "b-worker"]),
+        ("label=zone%3Dc", []),
+        ("q=B-WORK", ["b-worker"]),
+        ("q=tiny+rack%3D3", ["a-scheduler", "a-worker"]),
+        ("state=frozen", ["b-worker"]),
+        ("state=temporary", ["b-worker"]),
+        ("state=drift", []),
+        ("health=online", ["a-scheduler", "a-worker", "b-worker"]),
+    ],
+)
+def test_filter__in_the_address__leaves_those_that_fit(viewer, three, query, agents) -> None:
+    page = viewer.get(f"/dashboard/?{query}")
+    assert page.status_code == 200
+    assert shown(page.content.decode()) == agents
+
+
+def test_filter__nobody_fits__says_so_and_shows_a_way_back(viewer, three) -> None:
+    page = viewer.get("/dashboard/?q=nobody").content.decode()
+    assert "No agent fits" in page
+    assert "show all agents" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("role=cook", "role: Select a valid choice"),
+        ("label=%3Da", "label: &#x27;=a&#x27; is no label; write zone=a"),
+    ],
+)
+def test_filter__cannot_be_read__400_naming_the_field(viewer, three, query, text) -> None:
+    page = viewer.get(f"/dashboard/?{query}")
+    assert page.status_code == 400
+    assert text in page.content.decode()
+    assert shown(page.content.decode()) == []
+
+
+def test_fleet__asked_for_by_htmx__is_the_table_alone(viewer, three) -> None:
+    part = viewer.get("/dashboard/?role=worker", headers={"HX-Request": "true"}).content.decode()
+    assert part.lstrip().startswith('<section id="fleet"')
+    assert 'hx-get="/dashboard/?role=worker"' in part
+    assert shown(part) == ["a-worker", "b-worker"]
+
+
+def test_fleet__empty__tells_a_newcomer_what_to_do(viewer, admin) -> None:
+    page = viewer.get("/dashboard/").content.decode()
+    assert "No agents yet" in page
+    assert "KVPLANE_CONTROLPLANE_URL=http://testserver" in page
+    assert "ask an admin for one" in page
+    assert "/admin/fleet/enrolmenttoken/" in admin.get("/dashboard/").content.decode()
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_fleet__queries__are_a_handful_whatever_the_number_of_agents(
+    viewer, make_agent, seen, count
+) -> None:
+    for number in range(count):
+        seen(make_agent(f"worker-{number}", worker_id=number, engine=f"engine-{number % 3}"))
+        turn(f"worker-{number}", Switch(Mode.FREEZE), value=True)
+    with CaptureQueriesContext(connection) as captured:
+        assert viewer.get("/dashboard/").status_code == 200
+    # Session and user, engines, agents, modes, revisions, chain, cursor.
+    assert len(captured) == 8
+    with CaptureQueriesContext(connection) as captured:
+        assert viewer.get("/dashboard/", headers={"HX-Request": "true"}).status_code == 200
+    assert len(captured) == 6

@@ -1,0 +1,263 @@
+"""The list of operations, one operation, and what can be done about it."""
+
+import re
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from controlplane.audit.models import AuditEntry
+from controlplane.fleet.models import Agent
+from controlplane.forwarding.transport import NotSent
+from controlplane.modes.models import DesiredMode
+from controlplane.operations.models import Operation, State
+from controlplane.operations.planning import Plan, plan_operation
+from controlplane.operations.selecting import Selector
+from controlplane.operations.strategy import Strategy
+from engine.contract import endpoint
+
+from ..conftest import ACTOR
+
+# The runner's threads have connections of their own.
+pytestmark = pytest.mark.django_db(transaction=True)
+KEY = "1" * 32
+
+
+def plan(operation_id: str, *agents: str, **more) -> Operation:
+    wanted = Plan(endpoint(operation_id), Selector(agents=agents), timeout_s=5, **more)
+    return plan_operation(wanted, key="", actor=ACTOR, request_id="req-1").operation
+
+
+def carried_out(runner, operation: Operation) -> Operation:
+    runner.start(operation)
+    return runner.wait_for(operation.pk, 10)
+
+
+def text_of(answer) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
+
+
+def url_of(operation: Operation, rest: str = "") -> str:
+    return f"/dashboard/operations/{operation.pk}/{rest}"
+
+
+def unreachable(method: str, path: str) -> None:
+    raise NotSent("connection refused")
+
+
+def test_list__nothing_yet__tells_what_operations_are(viewer) -> None:
+    text = text_of(viewer.get("/dashboard/operations/"))
+    assert "Nothing was changed yet" in text
+    assert "Select agents in the fleet to make one." in text
+
+
+def test_list__filter_fits_none__shows_a_way_back(viewer) -> None:
+    assert "No operation fits" in text_of(viewer.get("/dashboard/operations/?actor=nobody"))
+
+
+@pytest.mark.parametrize("query", ["state=odd", "since=yesterday", "cursor=odd"])
+def test_list__bad_filter__400_naming_it(viewer, query) -> None:
+    page = viewer.get(f"/dashboard/operations/?{query}")
+    assert page.status_code == 400
+    assert query.partition("=")[0] in text_of(page)
+
+
+def test_list__several__newest_first_with_their_progress(viewer, fleet, runner) -> None:
+    fleet()
+    _, broken = fleet("worker-1")
+    carried_out(runner, plan("enable_freeze", "worker-0", reason="first"))
+    broken.before = unreachable
+    carried_out(runner, plan("disable_hot_cache", "worker-0", "worker-1", reason="second"))
+    text = text_of(viewer.get("/dashboard/operations/"))
+    assert text.index("hot_cache.disable") < text.rindex("freeze.enable")
+    assert "1 of 2 1 failed tests second" in text
+    only = text_of(viewer.get("/dashboard/operations/?action=freeze.enable"))
+    assert "first" in only
+    assert "second" not in only
+
+
+def test_list__more_than_a_page__goes_on(viewer, make_agent) -> None:
+    make_agent()
+    for number in range(51):
+        plan("enable_freeze", "worker-0", reason=f"number {number}.")
+    first = viewer.get("/dashboard/operations/").content.decode()
+    assert "number 50." in first
+    assert "number 0." not in first
+    older = re.search(r'<a href="([^"]+)" rel="next"', first)
+    assert older is not None
+    second = viewer.get(older[1].replace("&amp;", "&")).content.decode()
+    assert "number 0." in second
+    assert 'rel="prev"' in second
+
+
+def test_operation__waves_and_failures__are_told(viewer, fleet, runner) -> None:
+    for number in range(3):
+        _, simulated = fleet(f"worker-{number}")
+    simulated.before = unreachable
+    operation = carried_out(
+        runner,
+        plan(
+            "enable_freeze",
+            *("worker-0", "worker-1", "worker-2"),
+            strategy=Strategy(canary=1),
+            reason="deploy 42",
+        ),
+    )
+    page = viewer.get(url_of(operation))
+    text = text_of(page)
+    assert "freeze.enable partially failed" in text
+    assert "3 of 3 agents done: 2 succeeded, 1 failed or unknown" in text
+    assert "Wave 1 1 of 1 done" in text
+    assert "Wave 2 2 of 2 done" in text
+    # Those that failed come first.
+    assert text.index("worker-2") < text.index("worker-1")
+    assert f'hx-get="{url_of(operation)}"' in page.content.decode()
+    assert f'data-live-operation="{operation.pk}"' in page.content.decode()
+    assert "Retry" not in text
+
+
+def test_operation__unknown__404_page(viewer) -> None:
+    page = viewer.get("/dashboard/operations/00000000-0000-0000-0000-000000000000/")
+    assert page.status_code == 404
+    assert "There is no operation" in text_of(page)
+
+
+def test_cancel__pending__is_asked_for_on_record(operator, make_agent) -> None:
+    make_agent()
+    operation = plan("enable_freeze", "worker-0")
+    assert "Cancel: call no further agent" in text_of(operator.get(url_of(operation)))
+    answer = operator.post(url_of(operation, "cancel"), follow=True)
+    assert "No further agents are called." in text_of(answer)
+    operation.refresh_from_db()
+    assert operation.cancel_requested_at is not None
+    (entry,) = AuditEntry.objects.filter(action="operation.cancel")
+    assert entry.actor_name == "operator"
+
+
+def test_cancel__finished__says_that_it_is(operator, fleet, runner) -> None:
+    fleet()
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    answer = operator.post(url_of(operation, "cancel"), follow=True)
+    assert "there is nothing to cancel" in text_of(answer)
+
+
+def test_retry__some_failed__calls_those_again(operator, fleet, runner) -> None:
+    fleet()
+    _, broken = fleet("worker-1")
+    broken.before = unreachable
+    operation = carried_out(runner, plan("enable_freeze", "worker-0", "worker-1"))
+    assert "Retry the 1 that failed" in text_of(operator.get(url_of(operation)))
+    broken.before = lambda method, path: None
+    answer = operator.post(url_of(operation, "retry"))
+    retry = Operation.objects.get(retry_of=operation.pk)
+    assert answer["Location"] == url_of(retry)
+    assert runner.wait_for(retry.pk, 10).state == State.SUCCEEDED
+    assert [target.agent for target in retry.targets.all()] == ["worker-1"]
+    assert broken.freeze is True
+
+
+def test_retry__nobody_failed__says_so(operator, fleet, runner) -> None:
+    fleet()
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    answer = operator.post(url_of(operation, "retry"), follow=True)
+    assert "only agents that failed" in text_of(answer)
+
+
+def test_rollback__frozen__preview_then_an_operation_that_unfreezes(
+    operator, fleet, runner
+) -> None:
+    simulated = [fleet(f"worker-{number}")[1] for number in range(3)]
+    # Was frozen before, so that rolling back changes nothing there.
+    carried_out(runner, plan("enable_freeze", "worker-2"))
+    operation = carried_out(runner, plan("enable_freeze", "worker-0", "worker-1", "worker-2"))
+    # Somebody changed this one since.
+    carried_out(runner, plan("disable_freeze", "worker-1"))
+
+    preview = text_of(operator.get(url_of(operation, "rollback/")))
+    assert "Roll back freeze.enable: 1 agent " in preview
+    assert "freeze.disable" in preview
+    assert "worker-1" not in preview
+
+    answer = operator.post(url_of(operation, "rollback/"), {"reason": "oops", "key": KEY})
+    undone = runner.wait_for(answer["Location"].split("/")[-2], 10)
+    assert (undone.action, undone.reason, undone.state) == (
+        "freeze.disable",
+        "oops",
+        State.SUCCEEDED,
+    )
+    assert [agent.freeze for agent in simulated] == [False, False, True]
+    assert not DesiredMode.objects.get(agent="worker-0", mode="freeze").value
+
+
+def test_rollback__of_a_bypass__names_the_backend(operator, fleet, runner) -> None:
+    _, simulated = fleet()
+    operation = carried_out(
+        runner, plan("add_bypass", "worker-0", parameters={"backend_name": "RemoteBackend"})
+    )
+    assert "bypass.remove of RemoteBackend" in text_of(operator.get(url_of(operation, "rollback/")))
+    answer = operator.post(url_of(operation, "rollback/"), {"reason": "oops", "key": KEY})
+    runner.wait_for(answer["Location"].split("/")[-2], 10)
+    assert simulated.bypassed == []
+
+
+def test_rollback__no_reason__is_asked_for_and_nothing_is_done(operator, fleet, runner) -> None:
+    fleet()
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    page = operator.post(url_of(operation, "rollback/"), {"reason": "", "key": KEY})
+    assert page.status_code == 400
+    assert "Say why" in text_of(page)
+    assert Operation.objects.count() == 1
+
+
+def test_rollback__nothing_left_to_take_back__409_says_why(operator, fleet, runner) -> None:
+    fleet()
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    carried_out(runner, plan("disable_freeze", "worker-0"))
+    page = operator.get(url_of(operation, "rollback/"))
+    assert page.status_code == 409
+    assert "changed nothing that still is as it left it" in text_of(page)
+
+
+def test_rollback__of_configurations__leads_each_agent_to_the_revision_before(
+    operator, fleet, runner
+) -> None:
+    for number in range(2):
+        fleet(f"worker-{number}")
+    operation = carried_out(
+        runner, plan("update_conf", "worker-0", "worker-1", body={"min_retrieve_tokens": 64})
+    )
+    # Somebody changed this one since.
+    carried_out(runner, plan("update_conf", "worker-1", body={"min_retrieve_tokens": 7}))
+    assert url_of(operation, "rollback/") in operator.get(url_of(operation)).content.decode()
+    page = operator.get(url_of(operation, "rollback/"))
+    assert "worker-0 revision 2 revision 1…" in text_of(page)
+    assert "worker-1" not in text_of(page)
+    restore = re.search(r'href="(/dashboard/revisions/\d+/restore/)"', page.content.decode())
+    assert restore is not None
+    assert "min_retrieve_tokens 64 0" in text_of(operator.get(restore[1]))
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "rollback/"])
+def test_change__viewer__403_and_no_button(viewer, fleet, runner, verb) -> None:
+    fleet()
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    assert viewer.post(url_of(operation, verb), {"reason": "x", "key": KEY}).status_code == 403
+    assert url_of(operation, verb) not in viewer.get(url_of(operation)).content.decode()
+    assert Operation.objects.count() == 1
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_pages__queries__are_a_handful_whatever_the_number_of_agents(
+    viewer, make_agent, count
+) -> None:
+    for number in range(count):
+        make_agent(f"worker-{number}", worker_id=number)
+        plan("enable_freeze", f"worker-{number}")
+    operation = plan("enable_freeze", *Agent.objects.values_list("name", flat=True))
+    with CaptureQueriesContext(connection) as captured:
+        assert viewer.get("/dashboard/operations/").status_code == 200
+    # Session and user, operations, their targets, chain, cursor.
+    assert len(captured) == 6
+    with CaptureQueriesContext(connection) as captured:
+        assert viewer.get(url_of(operation)).status_code == 200
+    assert len(captured) == 7
