@@ -8,11 +8,16 @@ from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views import csrf, defaults
 from rest_framework import exceptions
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from controlplane.fleet.errors import NoDefaultAgent
+from controlplane.rest.first_look import FirstLook, is_first_look
+from controlplane.rest.remedies import problem_of
 from engine.contract import ContractError
 
 logger = logging.getLogger(__name__)
@@ -22,7 +27,7 @@ _NO_DATABASE = {
     "message": "The control plane's database did not do what it should; the log has the details "
     "under this X-Request-ID. Try again.",
 }
-_HTML_PATHS = ("/admin/", "/api/auth/", "/dashboard/")
+_PAGES_OF_DJANGO = ("/admin/", "/api/auth/", "/dashboard/")
 
 
 def exception_handler(error: Exception, context: dict[str, object]) -> Response | None:
@@ -35,7 +40,11 @@ def exception_handler(error: Exception, context: dict[str, object]) -> Response 
         error = exceptions.ParseError("The request body is too long.")
     elif isinstance(error, DjangoValidationError):
         error = exceptions.ValidationError(_fields_of(error))
-    if isinstance(error, ContractError):
+    request = context.get("request")
+    response: Response
+    if isinstance(request, Request) and is_first_look(error, request):
+        response = FirstLook(_needs(error))
+    elif isinstance(error, ContractError):
         response = Response(error.body(), status=error.status)
         if error.status == HTTPStatus.UNAUTHORIZED:
             response["WWW-Authenticate"] = 'Bearer realm="kvplane"'
@@ -48,6 +57,16 @@ def exception_handler(error: Exception, context: dict[str, object]) -> Response 
         return None
     set_rollback()
     return response
+
+
+def _needs(error: Exception) -> str:
+    if isinstance(error, NoDefaultAgent) and error.candidates:
+        return "Choose one of the agents that have what it needs."
+    if isinstance(error, ContractError):
+        return error.message
+    if isinstance(error, exceptions.ValidationError):
+        return str(_validation_body(error.detail)["message"])
+    return ""
 
 
 def _fields_of(error: DjangoValidationError) -> dict[str, list[str]]:
@@ -87,49 +106,63 @@ def _first_message(detail: object, path: tuple[str, ...]) -> tuple[tuple[str, ..
     return path, str(detail)
 
 
-def _body(status: HTTPStatus, message: str) -> JsonResponse:
-    return JsonResponse(
-        {"error": status.phrase.capitalize(), "message": message}, status=status.value
-    )
+def _answer(request: HttpRequest, status: HTTPStatus, message: str) -> HttpResponse:
+    body = {"error": status.phrase.capitalize(), "message": message}
+    if not _wants_html(request):
+        return JsonResponse(body, status=status.value)
+    # Without the request: whoever that is may be what failed.
+    page = render_to_string("problem.html", {"problem": problem_of(status.value, body)})
+    return HttpResponse(page, status=status.value)
 
 
 def _wants_html(request: HttpRequest) -> bool:
-    return request.path.startswith(_HTML_PATHS) and "text/html" in request.headers.get("Accept", "")
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def _wants_djangos(request: HttpRequest) -> bool:
+    return request.path.startswith(_PAGES_OF_DJANGO) and _wants_html(request)
 
 
 def nul_character(request: HttpRequest) -> HttpResponse:
     """400 for a NUL character in the path or the query string."""
-    return _body(
-        HTTPStatus.BAD_REQUEST, "The path or the query string has a NUL character; leave it out."
+    return _answer(
+        request,
+        HTTPStatus.BAD_REQUEST,
+        "The path or the query string has a NUL character; leave it out.",
     )
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler400."""
-    if _wants_html(request):
+    if _wants_djangos(request):
         return defaults.bad_request(request, exception)
-    return _body(HTTPStatus.BAD_REQUEST, str(exception) or "The request cannot be understood.")
+    return _answer(
+        request, HTTPStatus.BAD_REQUEST, str(exception) or "The request cannot be understood."
+    )
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
-    if _wants_html(request):
+    if _wants_djangos(request):
         return defaults.permission_denied(request, exception)
-    return _body(HTTPStatus.FORBIDDEN, "Your role does not allow this.")
+    return _answer(request, HTTPStatus.FORBIDDEN, "Your role does not allow this.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
-    if _wants_html(request):
+    if _wants_djangos(request):
         return defaults.page_not_found(request, exception)
-    return _body(
-        HTTPStatus.NOT_FOUND, "There is nothing at this path; /api/docs/ lists what there is."
+    return _answer(
+        request,
+        HTTPStatus.NOT_FOUND,
+        "There is nothing at this path; /api/docs/ lists what there is.",
     )
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500."""
-    return _body(
+    return _answer(
+        request,
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "The control plane failed; its log has the details under this X-Request-ID.",
     )
@@ -147,6 +180,6 @@ def no_database(request: HttpRequest, error: DatabaseError) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW."""
-    if _wants_html(request):
+    if _wants_djangos(request):
         return csrf.csrf_failure(request, reason)
-    return _body(HTTPStatus.FORBIDDEN, f"{reason} Send the X-CSRFToken header.")
+    return _answer(request, HTTPStatus.FORBIDDEN, f"{reason} Send the X-CSRFToken header.")

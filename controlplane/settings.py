@@ -254,8 +254,9 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["controlplane.accounts.permissions.RolePermission"],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
-        "rest_framework.renderers.BrowsableAPIRenderer",
+        "controlplane.rest.browsing.PageRenderer",
     ],
+    "VIEW_NAME_FUNCTION": "controlplane.rest.naming.view_name",
     "DEFAULT_PARSER_CLASSES": ["controlplane.rest.parsers.StrictJSONParser"],
     "DEFAULT_FILTER_BACKENDS": [
         "django_filters.rest_framework.DjangoFilterBackend",

@@ -8,9 +8,9 @@ from controlplane.accounts.models import ApiToken, User, UserRole
 class UserFilter(filters.FilterSet):
     """`?role=&is_active=&username=`."""
 
-    role = filters.ChoiceFilter(choices=UserRole.choices)
-    username = filters.CharFilter()
-    is_active = filters.BooleanFilter()
+    role = filters.ChoiceFilter(choices=UserRole.choices, help_text="Which role.")
+    username = filters.CharFilter(help_text="The name of a user.")
+    is_active = filters.BooleanFilter(help_text="Whether they may log in.")
 
     class Meta:
         model = User
@@ -20,10 +20,13 @@ class UserFilter(filters.FilterSet):
 class TokenFilter(filters.FilterSet):
     """`?user=&role=&revoked=`."""
 
-    user = filters.CharFilter(field_name="user__username")
-    role = filters.ChoiceFilter(choices=UserRole.choices)
+    user = filters.CharFilter(field_name="user__username", help_text="The name of a user.")
+    role = filters.ChoiceFilter(choices=UserRole.choices, help_text="Which role.")
     revoked = filters.BooleanFilter(
-        field_name="revoked_at", lookup_expr="isnull", exclude=True, label="Whether it is revoked"
+        field_name="revoked_at",
+        lookup_expr="isnull",
+        exclude=True,
+        help_text="Whether it is revoked.",
     )
 
     class Meta:

@@ -21,6 +21,15 @@ def access_role(request: Request) -> UserRole | None:
     return None
 
 
+def refusal(request: Request, needed: UserRole) -> str:
+    """Why the caller, who is known, may not do what needs that role; "" if they may."""
+    role = access_role(request)
+    if role is not None and role.includes(needed):
+        return ""
+    yours = "you have none" if role is None else f"yours is '{role.value}'"
+    return f"This needs the role '{needed.value}'; {yours}."
+
+
 class RolePermission(BasePermission):
     """Asks the view which role the request needs.
 
@@ -30,11 +39,11 @@ class RolePermission(BasePermission):
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         """Whether the caller has the role or a higher one."""
-        role = access_role(request)
-        if role is None:
+        if access_role(request) is None:
             return False
         rule = getattr(view, "required_role", None)
-        return role.includes(UserRole.ADMIN if rule is None else rule(request))
+        self.message = refusal(request, UserRole.ADMIN if rule is None else rule(request))
+        return not self.message
 
 
 class ViewersReadOperatorsChange:

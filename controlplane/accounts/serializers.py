@@ -12,6 +12,8 @@ from controlplane.accounts.models import ApiToken, User, UserRole, one_line
 from controlplane.accounts.services import IssuedToken
 from controlplane.rest.examples import sent, shown
 
+_ROLES = "A viewer reads, an operator changes, an admin also manages agents, users and tokens."
+
 
 def in_the_future(moment: datetime) -> None:
     """Raises ValidationError for a moment that has passed."""
@@ -43,26 +45,43 @@ class NewUserSerializer(serializers.Serializer[User]):
             UnicodeUsernameValidator(),
             UniqueValidator(User.objects.all(), "A user of that name exists; choose another."),
         ],
+        help_text="Letters, digits and @ . + - _",
+        style={"placeholder": "ada"},
     )
     password = serializers.CharField(
-        max_length=128, write_only=True, trim_whitespace=False, style={"input_type": "password"}
+        max_length=128,
+        write_only=True,
+        trim_whitespace=False,
+        help_text="At least 8 characters, neither common nor only digits nor like the name.",
+        style={"input_type": "password"},
     )
-    email = serializers.EmailField(max_length=254, allow_blank=True, default="")
-    role = serializers.ChoiceField(choices=UserRole.choices)
+    email = serializers.EmailField(
+        max_length=254,
+        allow_blank=True,
+        default="",
+        help_text="May be left out.",
+        style={"placeholder": "ada@example.org"},
+    )
+    role = serializers.ChoiceField(choices=UserRole.choices, help_text=_ROLES)
 
 
 @sent("Another role", examples.USER_CHANGES)
 class UserChangesSerializer(serializers.Serializer[User]):
     """What can be changed about a user; only what is given is changed."""
 
-    email = serializers.EmailField(max_length=254, allow_blank=True, required=False)
-    role = serializers.ChoiceField(choices=UserRole.choices, required=False)
-    is_active = serializers.BooleanField(required=False)
+    email = serializers.EmailField(
+        max_length=254, allow_blank=True, required=False, help_text='"" takes it away.'
+    )
+    role = serializers.ChoiceField(choices=UserRole.choices, required=False, help_text=_ROLES)
+    is_active = serializers.BooleanField(
+        required=False, help_text="false: cannot log in, and their tokens are useless."
+    )
     password = serializers.CharField(
         max_length=128,
         write_only=True,
         required=False,
         trim_whitespace=False,
+        help_text="A new one; left out: as it is.",
         style={"input_type": "password"},
     )
 
@@ -94,16 +113,26 @@ class NewTokenSerializer(serializers.Serializer[ApiToken]):
     """What is needed to make a token."""
 
     name = serializers.CharField(
-        max_length=128, validators=[one_line], help_text="What the token is for."
+        max_length=128,
+        validators=[one_line],
+        help_text="What the token is for.",
+        style={"placeholder": "grafana"},
     )
     role = serializers.ChoiceField(
         choices=UserRole.choices, help_text="At most the role of the user."
     )
     expires_at = serializers.DateTimeField(
-        required=False, allow_null=True, default=None, validators=[in_the_future]
+        required=False,
+        allow_null=True,
+        default=None,
+        validators=[in_the_future],
+        help_text="When it ends to be good; left out: never.",
     )
     user = serializers.CharField(
-        max_length=150, required=False, help_text="Whose token; only admins name somebody else."
+        max_length=150,
+        required=False,
+        help_text="Whose token; only admins name somebody else. Left out: yours.",
+        style={"placeholder": "ada"},
     )
 
 

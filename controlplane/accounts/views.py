@@ -1,7 +1,8 @@
 """Users and API tokens over HTTP."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -19,6 +20,7 @@ from controlplane.accounts.models import ApiToken, User, UserRole
 from controlplane.accounts.permissions import AdminsOnly, access_role
 from controlplane.middleware import request_id_of
 from controlplane.rest.answers import problem
+from controlplane.rest.links import Link, LinkGroup, listed
 
 _LAST_ADMIN = problem(
     HTTPStatus.CONFLICT,
@@ -37,13 +39,31 @@ _NAME_TAKEN = problem(
 class UserViewSet(
     AdminsOnly, mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[User]
 ):
-    """Users and their roles."""
+    """People and programs that may log in. A viewer reads, an operator changes, an admin
+    also manages agents, users and tokens."""
 
     queryset = User.objects.all()
     lookup_value_regex = "[0-9]{1,18}"
     filterset_class = UserFilter
     ordering_fields = ["username", "date_joined"]
     ordering = ["username"]
+    columns: ClassVar = ["username", "role", "is_active", "email", "last_login"]
+
+    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
+        """What one user has and did."""
+        if "results" in document:
+            return []
+        name = document["username"]
+        return [
+            LinkGroup(
+                f"Of {name}",
+                (
+                    Link("API tokens", listed("apitoken-list", user=name)),
+                    Link("Operations", listed("operation-list", actor=name)),
+                    Link("Audit entries", listed("auditentry-list", actor=name)),
+                ),
+            )
+        ]
 
     def get_serializer_class(self) -> type[BaseSerializer[User]]:
         """By action: what is sent differs from what is shown."""
@@ -92,13 +112,15 @@ class UserViewSet(
 
 
 class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[ApiToken]):
-    """API tokens: one's own, and for admins everybody's."""
+    """API tokens, with which programs call: one's own, and for admins everybody's. A program
+    sends one as `Authorization: Bearer kvp_…`."""
 
     queryset = ApiToken.objects.select_related("user")
     lookup_value_regex = "[0-9]{1,18}"
     filterset_class = TokenFilter
     ordering_fields = ["id", "name", "created_at"]
     ordering = ["-id"]
+    columns: ClassVar = ["name", "user", "role", "prefix", "expires_at", "revoked_at"]
 
     def required_role(self, request: Request) -> UserRole:
         """Everybody manages the tokens that they may see."""

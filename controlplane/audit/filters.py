@@ -17,19 +17,29 @@ class AuditFilter(filters.FilterSet):
     """`?action=&actor=&actor_kind=&target=&agent=&engine=&operation=&request_id=&stage=&
     outcome=&status=&since=&until=&text=`."""
 
-    action = filters.CharFilter()
-    actor = filters.CharFilter(field_name="actor_name")
-    actor_kind = filters.ChoiceFilter(choices=ActorKind.choices)
-    target = filters.CharFilter()
-    agent = filters.CharFilter()
-    engine = filters.CharFilter()
-    operation = filters.UUIDFilter(field_name="operation_id")
-    request_id = filters.CharFilter()
-    stage = filters.ChoiceFilter(choices=Stage.choices)
-    outcome = filters.CharFilter()
-    status = WholeNumberFilter(min_value=100, max_value=599)
-    since = MomentFilter(method="begin")
-    until = MomentFilter(method="end")
+    action = filters.CharFilter(help_text="What was done, as entity.verb, such as freeze.enable.")
+    actor = filters.CharFilter(
+        field_name="actor_name",
+        help_text="Name of whoever did it: a user, or user/token for a program.",
+    )
+    actor_kind = filters.ChoiceFilter(
+        choices=ActorKind.choices, help_text="What whoever did it is."
+    )
+    target = filters.CharFilter(help_text="What it was done to.")
+    agent = filters.CharFilter(help_text="Name of an agent.")
+    engine = filters.CharFilter(help_text="Name of an engine.")
+    operation = filters.UUIDFilter(field_name="operation_id", help_text="Id of an operation.")
+    request_id = filters.CharFilter(help_text="What the header X-Request-ID said.")
+    stage = filters.ChoiceFilter(
+        choices=Stage.choices, help_text="Before a change, after it, or neither."
+    )
+    outcome = filters.CharFilter(help_text="What came of it, such as succeeded, failed or denied.")
+    status = WholeNumberFilter(min_value=100, max_value=599, help_text="HTTP status of the answer.")
+    since = MomentFilter(
+        method="begin",
+        help_text="This moment or later, such as 2026-01-31T12:00:00Z.",
+    )
+    until = MomentFilter(method="end", help_text="Before this moment.")
     text = filters.CharFilter(
         method="search",
         strip=False,

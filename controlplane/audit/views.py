@@ -1,6 +1,11 @@
 """Reading and verifying the audit log over HTTP."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
 from django.http import StreamingHttpResponse
+from django.urls import reverse
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
@@ -23,7 +28,8 @@ from controlplane.audit.serializers import (
 )
 from controlplane.audit.verifying import latest_verification, verify_on_record
 from controlplane.middleware import request_id_of
-from controlplane.rest.negotiation import WhateverIsAccepted
+from controlplane.rest.links import Link, LinkGroup
+from controlplane.rest.negotiation import PageIfNamed
 
 _FORMATS = {
     "csv": (csv_lines, "text/csv; charset=utf-8"),
@@ -32,7 +38,9 @@ _FORMATS = {
 
 
 class AuditViewSet(ViewersReadAdminsChange, ReadOnlyModelViewSet[AuditEntry]):
-    """Who asked for what, when, why, and what came of it."""
+    """Who asked for what, when, why, and what came of it. An entry is written before a change
+    (stage `requested`) and after it (stage `completed`), and can be neither changed nor
+    deleted."""
 
     queryset = AuditEntry.objects.all()
     serializer_class = AuditEntrySerializer
@@ -41,17 +49,46 @@ class AuditViewSet(ViewersReadAdminsChange, ReadOnlyModelViewSet[AuditEntry]):
     pagination_class = AuditPagination
     ordering_fields = ["id", "created_at"]
     ordering = ["-id"]
+    columns: ClassVar = [
+        "id",
+        "created_at",
+        "action",
+        "stage",
+        "outcome",
+        "actor_name",
+        "agent",
+        "reason",
+    ]
+
+    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
+        """What can be done with the entries of the list."""
+        if "results" not in document:
+            return []
+        chosen = self.request.query_params.dict()
+        export = reverse("audit-export")
+        links = (
+            Link("Verification", reverse("audit-verification"), "is the log what was written?"),
+            Link(
+                "Export as JSON Lines",
+                f"{export}?{urlencode({**chosen, 'format': 'jsonl'})}",
+                "what passes the filters of this page",
+            ),
+            Link("Export as CSV", f"{export}?{urlencode({**chosen, 'format': 'csv'})}", "the same"),
+        )
+        return [LinkGroup("What else there is", links)]
 
 
 class ExportView(ViewersReadAdminsChange, GenericAPIView[AuditEntry]):
     """Entries as a file."""
+
+    name: ClassVar[str] = "Export the audit log"
 
     queryset = AuditEntry.objects.all()
     serializer_class = AuditEntrySerializer
     filterset_class = AuditFilter
     filter_backends = [DjangoFilterBackend]
     pagination_class = None
-    content_negotiation_class = WhateverIsAccepted
+    content_negotiation_class = PageIfNamed
 
     @extend_schema(
         operation_id="export_audit_entries",
@@ -82,7 +119,9 @@ class ExportView(ViewersReadAdminsChange, GenericAPIView[AuditEntry]):
 
 
 class VerificationView(ViewersReadAdminsChange, APIView):
-    """Whether the log is what was written."""
+    """Whether the audit log is what was written: nothing changed, nothing removed."""
+
+    name: ClassVar[str] = "Verification of the audit log"
 
     @extend_schema(operation_id="get_audit_verification", responses=LatestVerificationSerializer)
     def get(self, request: Request) -> Response:

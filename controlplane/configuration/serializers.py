@@ -90,6 +90,13 @@ class RollbackSerializer(serializers.Serializer[Any]):
         default=None,
         min_value=0,
         max_value=(1 << 31) - 1,
-        help_text="409 if another revision is active by now.",
+        help_text="The number of the active one; 409 if another is active by now.",
+        style={"placeholder": "5"},
     )
-    reason = serializers.CharField(required=False, allow_blank=True, max_length=MAX_REASON)
+    reason = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=MAX_REASON,
+        help_text="Why; kept in the audit log with the change.",
+        style={"placeholder": "the last change made it slower"},
+    )

@@ -1,6 +1,9 @@
 """Configuration revisions over HTTP."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any, ClassVar
+from urllib.parse import quote
 
 from django.conf import settings
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -21,6 +24,7 @@ from controlplane.fleet.services import find_agent
 from controlplane.middleware import request_id_of
 from controlplane.operations.rolling_back import preview_rollback, roll_back
 from controlplane.rest.answers import problem, usual
+from controlplane.rest.links import Link, LinkGroup, listed
 from engine.contract import parse_int
 
 _NEVER_ACTIVE = problem(
@@ -39,13 +43,42 @@ _REFUSED = problem(
 
 
 class ConfigRevisionViewSet(ViewersReadOperatorsChange, ReadOnlyModelViewSet[ConfigRevision]):
-    """What each agent's configuration should be, was, and was refused to be."""
+    """What each agent's configuration should be, was, and was refused to be. A revision is
+    made by `POST /agents/<name>/conf`; from its page it can be compared with another one and
+    rolled back to."""
 
     queryset = ConfigRevision.objects.all()
     lookup_value_regex = "[0-9]{1,18}"
     filterset_class = ConfigRevisionFilter
     ordering_fields = ["id", "created_at"]
     ordering = ["-id"]
+    columns: ClassVar = [
+        "id",
+        "agent",
+        "number",
+        "state",
+        "source",
+        "diff",
+        "actor_name",
+        "reason",
+        "created_at",
+    ]
+
+    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
+        """What goes with the revisions of one agent."""
+        agent = document.get("agent")
+        if not agent:
+            return []
+        links = [Link(f"All revisions of {agent}", listed("configrevision-list", agent=agent))]
+        if parent := document.get("parent"):
+            links.append(
+                Link(
+                    f"Its parent, revision {parent}",
+                    listed("configrevision-list", agent=agent, number=parent),
+                )
+            )
+        links.append(Link("Change the configuration", f"/agents/{quote(agent)}/conf#update_conf"))
+        return [LinkGroup("Configuration", tuple(links))]
 
     def get_serializer_class(self) -> type[BaseSerializer[ConfigRevision]]:
         """Values only where one revision is shown."""
@@ -66,11 +99,12 @@ class ConfigRevisionViewSet(ViewersReadOperatorsChange, ReadOnlyModelViewSet[Con
     def diff(self, request: Request, pk: str) -> Response:
         """What changes from another revision of the same agent to this one."""
         after = self.get_object()
-        text = request.query_params.get("against")
-        if text is None:
-            number = after.parent or 0
+        # A form without a script sends what was left out as a blank.
+        text = request.query_params.get("against", "").strip()
+        if text:
+            number = parse_int("against", text, minimum=1, maximum=(1 << 31) - 1)
         else:
-            number = parse_int("against", text.strip(), minimum=1, maximum=(1 << 31) - 1)
+            number = after.parent or 0
         before = find_revision(after.agent, number).values if number else {}
         return Response(
             {

@@ -40,6 +40,7 @@ class NoDefaultAgent(ContractError):
     """Not exactly one agent has what the path needs."""
 
     def __init__(self, component: Component, candidates: list[str]) -> None:
+        self.candidates = candidates
         what = component.value.replace("_", " ")
         super().__init__(
             409,

@@ -26,7 +26,21 @@ AGENT = {
     "health_since": "2026-11-23T20:00:05Z",
     "left_at": None,
 }
-AGENT_DETAIL = {**AGENT, "last_status": endpoint("get_agent_status").response_example}
+_KEPT = {
+    "revisions": "/api/v1/config-revisions/?agent=smollm2-worker-0",
+    "modes": "/api/v1/modes/?agent=smollm2-worker-0",
+    "mode_changes": "/api/v1/mode-changes/?agent=smollm2-worker-0",
+    "operations": "/api/v1/operations/?agent=smollm2-worker-0",
+    "chunk_statistics": "/api/v1/chunk-statistics/?agent=smollm2-worker-0",
+    "watch": "/api/v1/watches/smollm2-worker-0/",
+    "audit": "/api/v1/audit/?agent=smollm2-worker-0",
+    "status": "/agents/smollm2-worker-0/agent/status",
+}
+AGENT_DETAIL = {
+    **AGENT,
+    "last_status": endpoint("get_agent_status").response_example,
+    "links": {name: f"http://127.0.0.1:8000{path}" for name, path in _KEPT.items()},
+}
 NEW_AGENT = {
     "name": "smollm2-worker-0",
     "engine": "smollm2",

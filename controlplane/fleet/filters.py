@@ -8,7 +8,7 @@ from controlplane.fleet.models import ROLE_CHOICES, Agent, Dialect, Engine, Enro
 class EngineFilter(filters.FilterSet):
     """`?name=`."""
 
-    name = filters.CharFilter()
+    name = filters.CharFilter(help_text="The whole name.")
 
     class Meta:
         model = Engine
@@ -18,13 +18,16 @@ class EngineFilter(filters.FilterSet):
 class AgentFilter(filters.FilterSet):
     """`?engine=&role=&dialect=&name=&health=&left=`."""
 
-    name = filters.CharFilter()
-    engine = filters.CharFilter(field_name="engine__name")
-    role = filters.ChoiceFilter(choices=ROLE_CHOICES)
-    dialect = filters.ChoiceFilter(choices=Dialect.choices)
-    health = filters.ChoiceFilter(choices=Health.choices)
+    name = filters.CharFilter(help_text="The whole name.")
+    engine = filters.CharFilter(field_name="engine__name", help_text="Name of an engine.")
+    role = filters.ChoiceFilter(choices=ROLE_CHOICES, help_text="Which role.")
+    dialect = filters.ChoiceFilter(choices=Dialect.choices, help_text="Which program answers.")
+    health = filters.ChoiceFilter(choices=Health.choices, help_text="What is known of the process.")
     left = filters.BooleanFilter(
-        field_name="left_at", lookup_expr="isnull", exclude=True, label="Whether its process ended"
+        field_name="left_at",
+        lookup_expr="isnull",
+        exclude=True,
+        help_text="Whether its process said that it ends.",
     )
 
     class Meta:
@@ -36,7 +39,10 @@ class EnrolmentTokenFilter(filters.FilterSet):
     """`?revoked=`."""
 
     revoked = filters.BooleanFilter(
-        field_name="revoked_at", lookup_expr="isnull", exclude=True, label="Whether it is revoked"
+        field_name="revoked_at",
+        lookup_expr="isnull",
+        exclude=True,
+        help_text="Whether it is revoked.",
     )
 
     class Meta:

@@ -1,8 +1,8 @@
 """The fleet over HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -28,6 +28,9 @@ from controlplane.fleet.validation import NAME_PATTERN
 from controlplane.middleware import request_id_of
 from controlplane.operations.probing import probe_on_record
 from controlplane.rest.answers import problem, usual
+from controlplane.rest.calls import calls_of
+from controlplane.rest.forms import Field, Place
+from controlplane.rest.links import Link, LinkGroup, agent_links, agent_page, listed
 from engine.contract import ContractError, Role, Unauthorized
 
 _ENGINE_EXISTS = problem(
@@ -57,6 +60,24 @@ _NOT_ITS_OWN = problem(
     "one. Admins may remove it.",
     "It is not the agent's own word.",
 )
+_LINK_TITLES = {
+    "revisions": "Revisions of its configuration",
+    "modes": "Modes as they should be",
+    "mode_changes": "Mode changes",
+    "operations": "Operations",
+    "chunk_statistics": "Chunk statistics",
+    "watch": "Watch: drift, repairs and their policy",
+    "audit": "Audit entries",
+    "status": "Its status, asked now",
+}
+_ENROLMENT_TOKEN = Field(
+    "Authorization",
+    place=Place.HEADER,
+    label="enrolment token",
+    help="Made at /api/v1/enrolment-tokens/.",
+    placeholder="Bearer kvpe_…",
+    required=True,
+)
 
 
 class EngineViewSet(
@@ -65,7 +86,8 @@ class EngineViewSet(
     mixins.RetrieveModelMixin,
     GenericViewSet[Engine],
 ):
-    """Engines: a scheduler and its workers each."""
+    """Engines: a scheduler and its workers each. Agents that register make theirs by
+    themselves, so there is seldom a need to make one here."""
 
     queryset = Engine.objects.prefetch_related(
         Prefetch("agents", Agent.objects.only("name", "engine_id"))
@@ -75,6 +97,20 @@ class EngineViewSet(
     filterset_class = EngineFilter
     ordering_fields = ["name", "created_at"]
     ordering = ["name"]
+    columns: ClassVar = ["name", "agents", "labels", "created_at"]
+
+    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
+        """What belongs to one engine."""
+        if "results" in document:
+            return []
+        name = document["name"]
+        agents = [Link(f"Agent {agent}", agent_page(agent)) for agent in document["agents"]]
+        kept = [
+            Link("Watches", listed("watch-list", engine=name)),
+            Link("Chunk statistics", listed("chunkstatisticssnapshot-list", engine=name)),
+            Link("Audit entries", listed("auditentry-list", engine=name)),
+        ]
+        return [LinkGroup("Its agents", tuple(agents)), LinkGroup("What is kept", tuple(kept))]
 
     def get_serializer_class(self) -> type[BaseSerializer[Engine]]:
         """By action: what is sent differs from what is shown."""
@@ -122,7 +158,9 @@ class AgentViewSet(
     mixins.RetrieveModelMixin,
     GenericViewSet[Agent],
 ):
-    """Agents: processes that serve the documented API."""
+    """Agents: the processes that serve the documented API, each a scheduler or a worker of
+    an engine. The page of an agent leads to everything that can be asked of it and to
+    everything that is kept about it."""
 
     queryset = Agent.objects.select_related("engine")
     lookup_field = "name"
@@ -130,6 +168,15 @@ class AgentViewSet(
     filterset_class = AgentFilter
     ordering_fields = ["name", "role", "registered_at"]
     ordering = ["name"]
+    columns: ClassVar = ["name", "engine", "role", "worker_id", "health", "last_seen_at", "url"]
+
+    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
+        """What is kept about one agent, and every documented call of it."""
+        if "results" in document:
+            return []
+        name = document["name"]
+        kept = [Link(_LINK_TITLES[key], url) for key, url in agent_links(name, None).items()]
+        return [LinkGroup("What is kept about it", tuple(kept)), *calls_of(name)]
 
     def required_role(self, request: Request) -> UserRole:
         """Viewers read, operators probe, admins register and remove."""
@@ -173,12 +220,13 @@ class AgentViewSet(
         agent = self.get_object()
         changes = _validated(self.get_serializer(data=request.data, partial=True))
         return self._answer(
+            request,
             services.change_agent(
                 agent,
                 _typed(changes),
                 actor=request_actor(request),
                 request_id=request_id_of(request),
-            )
+            ),
         )
 
     def destroy(self, request: Request, name: str) -> Response:
@@ -208,21 +256,24 @@ class AgentViewSet(
         )
         if isinstance(said, ContractError):
             raise said
-        return Response(serializers.AgentDetailSerializer(agent).data)
+        return Response(serializers.AgentDetailSerializer(agent, context={"request": request}).data)
 
     def _register(self, request: Request, name: str, data: dict[str, Any]) -> Response:
         given = {"worker_id": None, **_typed(data), "name": name}
         return self._answer(
+            request,
             services.register_agent(
                 services.AgentSpec(**given),
                 actor=request_actor(request),
                 request_id=request_id_of(request),
-            )
+            ),
         )
 
-    def _answer(self, registration: services.Registration) -> Response:
+    def _answer(self, request: Request, registration: services.Registration) -> Response:
         return Response(
-            serializers.AgentDetailSerializer(registration.agent).data,
+            serializers.AgentDetailSerializer(
+                registration.agent, context={"request": request}
+            ).data,
             status=status.HTTP_201_CREATED if registration.created else status.HTTP_200_OK,
         )
 
@@ -233,13 +284,15 @@ class EnrolmentTokenViewSet(
     mixins.RetrieveModelMixin,
     GenericViewSet[EnrolmentToken],
 ):
-    """Tokens with which agents register themselves."""
+    """Tokens with which agents register themselves: make one, and start agents with it as
+    KVPLANE_ENROLMENT_TOKEN and this address as KVPLANE_CONTROLPLANE_URL."""
 
     queryset = EnrolmentToken.objects.all()
     lookup_value_regex = "[0-9]{1,18}"
     filterset_class = EnrolmentTokenFilter
     ordering_fields = ["id", "name", "created_at"]
     ordering = ["-id"]
+    columns: ClassVar = ["name", "prefix", "created_at", "expires_at", "revoked_at"]
 
     def get_serializer_class(self) -> type[BaseSerializer[EnrolmentToken]]:
         """By action: what is sent differs from what is shown."""
@@ -274,13 +327,19 @@ class EnrolmentTokenViewSet(
 
 
 class EnrolView(APIView):
-    """Where agents register themselves."""
+    """Where agents register themselves. A person registers one at /api/v1/agents/."""
+
+    name: ClassVar[str] = "Enrol"
 
     # An enrolment token opens this door and no other, and no other key opens it.
     authentication_classes = ()
     permission_classes = (AllowAny,)
     throttle_classes = (EnrolThrottle,)
     throttle_scope = "enrol"
+
+    def form_fields(self, method: str) -> list[Field]:
+        """The token that opens this door."""
+        return [_ENROLMENT_TOKEN]
 
     @extend_schema(
         operation_id="enrol_agent",
@@ -314,7 +373,9 @@ class EnrolView(APIView):
             request_id=request_id_of(request),
         )
         return Response(
-            serializers.AgentDetailSerializer(registration.agent).data,
+            serializers.AgentDetailSerializer(
+                registration.agent, context={"request": request}
+            ).data,
             status=status.HTTP_201_CREATED if registration.created else status.HTTP_200_OK,
         )
 
@@ -322,10 +383,16 @@ class EnrolView(APIView):
 class DepartureView(APIView):
     """Where agents that enrolled say that their process ends."""
 
+    name: ClassVar[str] = "Leave"
+
     authentication_classes = ()
     permission_classes = (AllowAny,)
     throttle_classes = (EnrolThrottle,)
     throttle_scope = "enrol"
+
+    def form_fields(self, method: str) -> list[Field]:
+        """The token that opens this door."""
+        return [_ENROLMENT_TOKEN]
 
     @extend_schema(
         operation_id="report_departure",
@@ -351,7 +418,7 @@ class DepartureView(APIView):
             caller=request_actor(request),
             request_id=request_id_of(request),
         )
-        return Response(serializers.AgentDetailSerializer(agent).data)
+        return Response(serializers.AgentDetailSerializer(agent, context={"request": request}).data)
 
 
 def _shown_enrolment_token(request: Request) -> str:

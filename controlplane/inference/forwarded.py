@@ -20,7 +20,6 @@ from controlplane.configuration.models import RevisionState
 from controlplane.forwarding.answers import AgentAnswer
 from controlplane.forwarding.client import send
 from controlplane.inference.browsing import BrowsableCallRenderer, browsable_data
-from controlplane.inference.negotiation import PassThroughNegotiation
 from controlplane.inference.reason import REASON_PARAMETER, reason_of
 from controlplane.inference.schema import OPERATION_HEADER, REVISION_HEADER, EndpointSchema
 from controlplane.inference.targets import TARGET_PARAMETERS, choose_agent
@@ -29,6 +28,7 @@ from controlplane.middleware import request_id_of
 from controlplane.operations.effects import BegunRevision
 from controlplane.operations.following import follow_call
 from controlplane.operations.services import Performed, perform
+from controlplane.rest.negotiation import PageIfNamed
 from controlplane.rest.parsers import has_nul
 from engine import contract
 from engine.contract import Endpoint
@@ -59,7 +59,7 @@ class ForwardedViewSet(ViewSet):
     endpoints: ClassVar[dict[str, Endpoint]] = {}
 
     renderer_classes = [JSONRenderer, BrowsableCallRenderer]
-    content_negotiation_class = PassThroughNegotiation
+    content_negotiation_class = PageIfNamed
     permission_classes = [RolePermission]
     schema = EndpointSchema()
 

@@ -19,8 +19,8 @@ _AT_PARAMETER = "expires_at"
 WISH_PARAMETERS = frozenset({EXPECTED_PARAMETER, _IN_PARAMETER, _AT_PARAMETER})
 """Parameters that are not passed on to the agent."""
 _IF_MATCH = "If-Match"
-_EXPIRES_IN = "X-KVPlane-Expires-In"
-_EXPIRES_AT = "X-KVPlane-Expires-At"
+EXPIRES_IN = "X-KVPlane-Expires-In"
+EXPIRES_AT = "X-KVPlane-Expires-At"
 _MAX_REVISION = (1 << 31) - 1
 _MAX_SECONDS = 366 * 86_400
 _IN_SECONDS = "Seconds after which the control plane reverts the change."
@@ -36,6 +36,8 @@ class WishParameter:
     type: type
     place: Literal["query", "header"]
     description: str
+    same_as: str = ""
+    """The parameter that says the same, of which this is another spelling."""
 
 
 def wishes_for(endpoint: Endpoint) -> list[WishParameter]:
@@ -49,16 +51,22 @@ def wishes_for(endpoint: Endpoint) -> list[WishParameter]:
                 "The revision that the change builds on; 409 if another one is active.",
             ),
             WishParameter(
-                _IF_MATCH, str, OpenApiParameter.HEADER, 'The same as an entity tag, such as "5".'
+                _IF_MATCH,
+                str,
+                OpenApiParameter.HEADER,
+                'The same as an entity tag, such as "5".',
+                EXPECTED_PARAMETER,
             ),
         ]
     if endpoint.group in _MODES:
         return [
-            WishParameter(_IN_PARAMETER, float, OpenApiParameter.QUERY, _IN_SECONDS),
-            WishParameter(_AT_PARAMETER, datetime, OpenApiParameter.QUERY, _AT_A_MOMENT),
-            WishParameter(_EXPIRES_IN, float, OpenApiParameter.HEADER, _IN_SECONDS),
+            WishParameter(_IN_PARAMETER, float, OpenApiParameter.QUERY, _IN_SECONDS, EXPIRES_IN),
+            WishParameter(
+                _AT_PARAMETER, datetime, OpenApiParameter.QUERY, _AT_A_MOMENT, EXPIRES_AT
+            ),
+            WishParameter(EXPIRES_IN, float, OpenApiParameter.HEADER, _IN_SECONDS),
             # Not of the format date-time, which generated clients do not put into headers.
-            WishParameter(_EXPIRES_AT, str, OpenApiParameter.HEADER, _AT_A_MOMENT),
+            WishParameter(EXPIRES_AT, str, OpenApiParameter.HEADER, _AT_A_MOMENT),
         ]
     return []
 
@@ -90,8 +98,8 @@ def _expiry(request: Request) -> datetime | None:
     places = (
         (_IN_PARAMETER, request.query_params, _after),
         (_AT_PARAMETER, request.query_params, _at),
-        (_EXPIRES_IN, request.headers, _after),
-        (_EXPIRES_AT, request.headers, _at),
+        (EXPIRES_IN, request.headers, _after),
+        (EXPIRES_AT, request.headers, _at),
     )
     given = [(name, str(where[name]), read) for name, where, read in places if name in where]
     if len(given) > 1:

@@ -15,12 +15,15 @@ from controlplane.rest.filters import MomentFilter
 class DesiredModeFilter(filters.FilterSet):
     """`?agent=&mode=&backend=&value=&temporary=`."""
 
-    agent = filters.CharFilter()
-    mode = filters.ChoiceFilter(choices=Mode.choices)
-    backend = filters.CharFilter()
-    value = filters.BooleanFilter()
+    agent = filters.CharFilter(help_text="Name of an agent.")
+    mode = filters.ChoiceFilter(choices=Mode.choices, help_text="Which mode.")
+    backend = filters.CharFilter(help_text="Name of a backend, for bypasses.")
+    value = filters.BooleanFilter(help_text="Whether the mode should be on.")
     temporary = filters.BooleanFilter(
-        field_name="expires_at", lookup_expr="isnull", exclude=True, label="Whether it expires"
+        field_name="expires_at",
+        lookup_expr="isnull",
+        exclude=True,
+        help_text="Whether it expires.",
     )
 
     class Meta:
@@ -31,15 +34,22 @@ class DesiredModeFilter(filters.FilterSet):
 class ModeChangeFilter(filters.FilterSet):
     """`?agent=&mode=&backend=&state=&source=&actor=&operation=&since=&until=`."""
 
-    agent = filters.CharFilter()
-    mode = filters.ChoiceFilter(choices=Mode.choices)
-    backend = filters.CharFilter()
-    state = filters.ChoiceFilter(choices=ModeChangeState.choices)
-    source = filters.ChoiceFilter(choices=ModeSource.choices)
-    actor = filters.CharFilter(field_name="actor_name")
-    operation = filters.UUIDFilter(field_name="operation_id")
-    since = MomentFilter(field_name="created_at", lookup_expr="gte")
-    until = MomentFilter(field_name="created_at", lookup_expr="lt")
+    agent = filters.CharFilter(help_text="Name of an agent.")
+    mode = filters.ChoiceFilter(choices=Mode.choices, help_text="Which mode.")
+    backend = filters.CharFilter(help_text="Name of a backend, for bypasses.")
+    state = filters.ChoiceFilter(choices=ModeChangeState.choices, help_text="How it stands.")
+    source = filters.ChoiceFilter(choices=ModeSource.choices, help_text="What it came from.")
+    actor = filters.CharFilter(
+        field_name="actor_name",
+        help_text="Name of whoever did it: a user, or user/token for a program.",
+    )
+    operation = filters.UUIDFilter(field_name="operation_id", help_text="Id of an operation.")
+    since = MomentFilter(
+        field_name="created_at",
+        lookup_expr="gte",
+        help_text="This moment or later, such as 2026-01-31T12:00:00Z.",
+    )
+    until = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Before this moment.")
 
     class Meta:
         model = ModeChange

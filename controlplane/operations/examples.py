@@ -38,23 +38,18 @@ OPERATION_SUMMARY = {
     "target_counts": {"succeeded": 1},
     "targets_url": f"http://127.0.0.1:8000/api/v1/operations/{OPERATION_ID}/targets/",
 }
-OPERATION = {
-    **OPERATION_SUMMARY,
-    "targets": [
-        {
-            "agent": "smollm2-worker-0",
-            "wave": 0,
-            "state": "succeeded",
-            "undone": False,
-            "undo_error": "",
-            "status": 200,
-            "answer": endpoint("enable_freeze").response_example,
-            "error": None,
-            "duration_ms": 2.3,
-        }
-    ],
-    "targets_left_out": 0,
+TARGET = {
+    "agent": "smollm2-worker-0",
+    "wave": 0,
+    "state": "succeeded",
+    "undone": False,
+    "undo_error": "",
+    "status": 200,
+    "answer": endpoint("enable_freeze").response_example,
+    "error": None,
+    "duration_ms": 2.3,
 }
+OPERATION = {**OPERATION_SUMMARY, "targets": [TARGET], "targets_left_out": 0}
 NEW_OPERATION = {
     "action": "freeze.enable",
     "selector": {"engines": ["smollm2"]},

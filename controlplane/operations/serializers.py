@@ -18,6 +18,7 @@ from controlplane.accounts.serializers import in_the_future
 from controlplane.audit.limits import MAX_REASON
 from controlplane.fleet.models import ROLE_CHOICES
 from controlplane.fleet.serializers import LabelsField
+from controlplane.fleet.suggesting import agent_names, engine_names
 from controlplane.operations import examples
 from controlplane.operations.effects import Wishes
 from controlplane.operations.models import Operation, OperationTarget
@@ -50,6 +51,7 @@ class OptionsSerializer(serializers.Serializer[Any]):
     expected_revision = serializers.IntegerField(required=False)
 
 
+@shown(examples.TARGET)
 class OperationTargetSerializer(serializers.ModelSerializer[OperationTarget]):
     """What came of an operation on one agent."""
 
@@ -75,16 +77,33 @@ class SelectorSerializer(StrictSerializer):
     """Which agents: those that fit everything that is given."""
 
     agents = serializers.ListField(
-        child=serializers.CharField(max_length=128), required=False, max_length=10_000
+        child=serializers.CharField(max_length=128),
+        required=False,
+        max_length=10_000,
+        help_text="Names of agents.",
+        style={"placeholder": "smollm2-worker-0", "suggestions": agent_names},
     )
     engines = serializers.ListField(
-        child=serializers.CharField(max_length=128), required=False, max_length=1000
+        child=serializers.CharField(max_length=128),
+        required=False,
+        max_length=1000,
+        help_text="Names of engines.",
+        style={"placeholder": "smollm2", "suggestions": engine_names},
     )
     roles = serializers.ListField(
-        child=serializers.ChoiceField(choices=ROLE_CHOICES), required=False, max_length=2
+        child=serializers.ChoiceField(choices=ROLE_CHOICES),
+        required=False,
+        max_length=2,
+        help_text="Left out: the roles that have what the action needs.",
     )
-    labels = LabelsField(required=False)
-    everybody = serializers.BooleanField(required=False)
+    labels = LabelsField(
+        required=False,
+        help_text="Labels that an agent, or else its engine, has.",
+        style={"placeholder": '{"zone": "a"}'},
+    )
+    everybody = serializers.BooleanField(
+        required=False, help_text="true: every agent of a role that has what the action needs."
+    )
 
     def to_selector(self, data: dict[str, Any]) -> Selector:
         """The validated data as the service takes it."""
@@ -116,7 +135,12 @@ class StrategySerializer(StrictSerializer):
         allow_null=True,
         help_text="More of them end the operation after their wave; null: any number is borne.",
     )
-    on_failure = serializers.ChoiceField(choices=ON_FAILURE_CHOICES, default="stop")
+    on_failure = serializers.ChoiceField(
+        choices=ON_FAILURE_CHOICES,
+        default="stop",
+        help_text="When more fail than are borne: call nobody else, go on all the same, or take "
+        "back what was changed.",
+    )
 
 
 @extend_schema_field(SelectorSerializer)
@@ -243,11 +267,21 @@ class OperationSerializer(OperationSummarySerializer):
 class NewOperationSerializer(StrictSerializer):
     """One action on many agents."""
 
-    action = serializers.ChoiceField(choices=ACTION_CHOICES)
-    parameters = serializers.DictField(
-        required=False, help_text="Parameters of the call, as in its query string."
+    action = serializers.ChoiceField(
+        choices=ACTION_CHOICES,
+        help_text="What to change; the examples show what each takes.",
     )
-    body = serializers.DictField(required=False, allow_null=True, help_text="Its JSON body.")
+    parameters = serializers.DictField(
+        required=False,
+        help_text="Parameters of the call, as in its query string.",
+        style={"placeholder": '{"backend_name": "RemoteBackend"}'},
+    )
+    body = serializers.DictField(
+        required=False,
+        allow_null=True,
+        help_text="Its JSON body.",
+        style={"placeholder": '{"min_retrieve_tokens": 512}'},
+    )
     selector = SelectorSerializer()
     strategy = StrategySerializer(required=False, help_text="Left out: all at once.")
     concurrency = serializers.IntegerField(
@@ -257,13 +291,19 @@ class NewOperationSerializer(StrictSerializer):
         min_value=0.1, max_value=600, required=False, help_text="Seconds for each agent."
     )
     reason = serializers.CharField(
-        required=False, allow_blank=True, max_length=MAX_REASON, default=""
+        required=False,
+        allow_blank=True,
+        max_length=MAX_REASON,
+        default="",
+        help_text="Why; kept in the audit log with the change.",
+        style={"placeholder": "deploy"},
     )
     expires_in_s = serializers.FloatField(
         min_value=1,
         max_value=366 * 86_400,
         required=False,
         help_text="Seconds after which a mode is reverted.",
+        style={"placeholder": "1200"},
     )
     expires_at = serializers.DateTimeField(
         required=False,

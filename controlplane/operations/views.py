@@ -1,10 +1,13 @@
 """Operations over HTTP."""
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.urls import reverse as path_of
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import mixins
 from rest_framework.decorators import action
@@ -21,6 +24,7 @@ from controlplane.operations import examples
 from controlplane.operations.cancelling import cancel
 from controlplane.operations.errors import OperationNotFound
 from controlplane.operations.filters import OperationFilter, OperationTargetFilter
+from controlplane.operations.form_examples import operation_examples
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.planning import plan_operation, plan_retry
 from controlplane.operations.serializers import (
@@ -32,10 +36,13 @@ from controlplane.operations.serializers import (
 from controlplane.operations.waiting import start_and_wait
 from controlplane.rest.answers import problem
 from controlplane.rest.examples import OPERATION_ID
+from controlplane.rest.forms import Example
+from controlplane.rest.links import Link, LinkGroup, agent_page, listed, page_of
 from engine.contract import ContractError
 
 ID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _MAX_WAIT_S = 60.0
+_LINKED_AGENTS = 50
 _KEY = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 _KEY_HEADER = "Idempotency-Key"
 _WAIT = OpenApiParameter(
@@ -90,7 +97,9 @@ class OperationViewSet(
     mixins.RetrieveModelMixin,
     GenericViewSet[Operation],
 ):
-    """Changes that were asked for, with the outcome for every agent."""
+    """Changes that were asked for, with the outcome for every agent. To make one on many
+    agents, say the action and, with a selector, which agents; a strategy says in which order.
+    A single agent is changed as well by the calls of its page."""
 
     queryset = Operation.objects.all()
     serializer_class = OperationSerializer
@@ -98,6 +107,31 @@ class OperationViewSet(
     filterset_class = OperationFilter
     ordering_fields = ["id", "created_at"]
     ordering = ["-id"]
+    columns: ClassVar = [
+        *("id", "action", "state", "target_counts"),
+        *("actor_name", "reason", "created_at"),
+    ]
+
+    def form_examples(self, method: str) -> list[Example]:
+        """What the form that makes an operation can begin with."""
+        return list(operation_examples()) if self.action == "create" else []
+
+    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
+        """What one operation made, and on whom."""
+        if "targets" not in document:
+            return []
+        own = str(document["id"])
+        made = (
+            Link("All of its targets", _targets_page(own), "the outcome for each agent"),
+            Link("Audit entries of the operation", listed("auditentry-list", operation=own)),
+            Link("Revisions that it made", listed("configrevision-list", operation=own)),
+            Link("Mode changes that it made", listed("modechange-list", operation=own)),
+        )
+        agents = tuple(
+            Link(target["agent"], agent_page(target["agent"]), target["state"])
+            for target in document["targets"][:_LINKED_AGENTS]
+        )
+        return [LinkGroup("What came of it", made), LinkGroup("Agents", agents)]
 
     def get_serializer_class(self) -> type[BaseSerializer[Operation]]:
         """By action: what is sent differs from what is shown, and of many less is shown."""
@@ -180,6 +214,12 @@ class OperationTargetViewSet(
     filterset_class = OperationTargetFilter
     ordering_fields = ["id"]
     ordering = ["id"]
+    columns: ClassVar = ["agent", "wave", "state", "status", "duration_ms", "undone"]
+
+    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
+        """What they are the targets of."""
+        own = self.kwargs["operation"]
+        return [LinkGroup("See also", (Link("The operation", page_of("operation-list", own)),))]
 
     def get_queryset(self) -> QuerySet[OperationTarget]:
         """Those of the operation that the path names."""
@@ -195,6 +235,10 @@ class OperationTargetViewSet(
         if not Operation.objects.filter(pk=operation).exists():
             raise OperationNotFound(operation)
         return super().list(request)
+
+
+def _targets_page(operation_id: str) -> str:
+    return path_of("operation-target-list", args=[operation_id])
 
 
 def _shown(request: Request, operation: Operation) -> dict[str, object]:

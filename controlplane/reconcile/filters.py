@@ -10,12 +10,22 @@ from controlplane.reconcile.models import Watch
 class WatchFilter(filters.FilterSet):
     """`?agent=&engine=&health=&drifted=&gave_up=`."""
 
-    agent = filters.CharFilter(field_name="agent__name")
-    engine = filters.CharFilter(field_name="agent__engine__name")
-    health = filters.ChoiceFilter(field_name="agent__health", choices=Health.choices)
-    drifted = filters.BooleanFilter(method="filter_drifted", label="Whether it drifted")
+    agent = filters.CharFilter(field_name="agent__name", help_text="Name of an agent.")
+    engine = filters.CharFilter(field_name="agent__engine__name", help_text="Name of an engine.")
+    health = filters.ChoiceFilter(
+        field_name="agent__health",
+        choices=Health.choices,
+        help_text="What is known of the process.",
+    )
+    drifted = filters.BooleanFilter(
+        method="filter_drifted",
+        help_text="Whether it is otherwise than it should be.",
+    )
     gave_up = filters.BooleanFilter(
-        field_name="gave_up_at", lookup_expr="isnull", exclude=True, label="Whether repairs ended"
+        field_name="gave_up_at",
+        lookup_expr="isnull",
+        exclude=True,
+        help_text="Whether repairs ended without success.",
     )
 
     class Meta:

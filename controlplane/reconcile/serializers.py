@@ -77,7 +77,10 @@ class WatchChangesSerializer(StrictSerializer):
     """What can be chosen for an agent."""
 
     policy = serializers.ChoiceField(
-        choices=Policy.choices, allow_null=True, help_text="null: as the setting says."
+        choices=Policy.choices,
+        allow_null=True,
+        help_text="What is done when it drifts: enforce repairs it, report only says so, adopt "
+        "takes what it has for what it should be. null: as the setting says.",
     )
 
 

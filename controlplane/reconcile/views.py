@@ -1,5 +1,8 @@
 """The control loop over HTTP."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins
 from rest_framework.decorators import action
@@ -15,6 +18,7 @@ from controlplane.middleware import request_id_of
 from controlplane.reconcile import serializers, services
 from controlplane.reconcile.filters import WatchFilter
 from controlplane.reconcile.models import Controller, Policy, Watch
+from controlplane.rest.links import Link, LinkGroup, listed
 
 
 class WatchViewSet(
@@ -23,7 +27,9 @@ class WatchViewSet(
     mixins.RetrieveModelMixin,
     GenericViewSet[Watch],
 ):
-    """How each agent does, whether it is as it should be, and what is done about it."""
+    """How each agent does, whether it is as it should be, and what is done about it when it
+    is not: it drifts, and its policy says whether that is repaired, only reported, or
+    adopted."""
 
     queryset = Watch.objects.select_related("agent__engine")
     lookup_field = "agent__name"
@@ -33,6 +39,28 @@ class WatchViewSet(
     # Not by what can be null: a page begins after a value.
     ordering_fields = ["id"]
     ordering = ["id"]
+    columns: ClassVar = [
+        "agent",
+        "engine",
+        "health",
+        "policy",
+        "drift_since",
+        "attempts",
+        "gave_up_at",
+        "last_error",
+    ]
+
+    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
+        """What goes with the watch of one agent."""
+        if "results" in document:
+            return []
+        agent = document["agent"]
+        links = (
+            Link("Modes as they should be", listed("desiredmode-list", agent=agent)),
+            Link("Revisions", listed("configrevision-list", agent=agent)),
+            Link("Audit entries", listed("auditentry-list", agent=agent)),
+        )
+        return [LinkGroup(f"Of {agent}", links)]
 
     def get_serializer_class(self) -> type[BaseSerializer[Watch]]:
         """By action: what is sent differs from what is shown."""
@@ -69,10 +97,11 @@ class WatchViewSet(
 
 
 class ControllerViewSet(ViewersReadOperatorsChange, ReadOnlyModelViewSet[Controller]):
-    """Control loops that run."""
+    """Control loops that run: each polls some of the agents and repairs those that drift."""
 
     queryset = Controller.objects.all()
     serializer_class = serializers.ControllerSerializer
     lookup_value_regex = "[0-9]{1,18}"
     ordering_fields = ["id", "name"]
     ordering = ["id"]
+    columns: ClassVar = ["name", "agents", "started_at", "seen_at", "alive_until", "cycle_ms"]

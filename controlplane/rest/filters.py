@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from django_filters.fields import IsoDateTimeField
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.drainage import set_override
 from rest_framework.exceptions import ValidationError as InvalidRequest
 from rest_framework.filters import OrderingFilter
 from rest_framework.request import Request
@@ -64,11 +64,14 @@ class _BoundedDateTimeField(IsoDateTimeField):
         return moment
 
 
-@extend_schema_field({"type": "integer"})
 class WholeNumberFilter(filters.NumberFilter):
-    """A whole number."""
+    """A whole number; `help_text` is for the form and for the OpenAPI document."""
 
     field_class: type[forms.Field] = forms.IntegerField
+
+    def __init__(self, *, help_text: str, **kwargs: Any) -> None:
+        super().__init__(help_text=help_text, **kwargs)
+        set_override(self, "field", {"type": "integer", "description": help_text})
 
 
 class MomentFilter(filters.IsoDateTimeFilter):

@@ -1,4 +1,4 @@
-"""Answers that are no JSON."""
+"""Who gets a page, and who gets what the endpoint answers with."""
 
 from collections.abc import Iterable
 
@@ -8,9 +8,10 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 
-class WhateverIsAccepted(BaseContentNegotiation):
-    """A file is streamed past the renderers, and errors are JSON: a caller that accepts
-    only text/csv must not get a 406."""
+class PageIfNamed(BaseContentNegotiation):
+    """A page for a caller that asks for HTML by name, and the plain renderer for everyone
+    else: an agent does not look at `Accept` either, and a file is streamed past the
+    renderers, so neither a 406 nor a change of format may come in between."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
         """The first."""
@@ -22,6 +23,7 @@ class WhateverIsAccepted(BaseContentNegotiation):
         renderers: Iterable[BaseRenderer],
         format_suffix: str | None = None,
     ) -> tuple[BaseRenderer, str]:
-        """The first."""
-        renderer = next(iter(renderers))
-        return renderer, str(renderer.media_type)
+        """One of the two: the plain one, or that of the page."""
+        plain, page = renderers
+        chosen = page if "text/html" in request.META.get("HTTP_ACCEPT", "") else plain
+        return chosen, str(chosen.media_type)

@@ -42,12 +42,16 @@ class ResourceSchema(AutoSchema):
         if action in _SUMMARIES:
             noun = self._plural() if action == "list" else self._singular()
             return _SUMMARIES[action].format(noun.replace("_", " "))
-        first, _, _ = self._description().replace("\n", " ").partition(". ")
+        first, _, _ = self.get_purpose().replace("\n", " ").partition(". ")
         return first.partition(":")[0].rstrip(".")
 
     def get_description(self) -> str:  # type: ignore[override]
         """What the view says, and which role it takes."""
-        return f"{self._description()}\n\n{self._who()}"
+        return f"{self.get_purpose()}\n\n{self._who()}"
+
+    def get_purpose(self) -> str:
+        """What the view says of the operation."""
+        return str(super().get_description())
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         """The operation with its error answers."""
@@ -74,9 +78,6 @@ class ResourceSchema(AutoSchema):
     def _singular(self) -> str:
         plural = self._plural()
         return _SINGULARS.get(plural, plural.removesuffix("s"))
-
-    def _description(self) -> str:
-        return str(super().get_description())
 
     def _who(self) -> str:
         rule = getattr(self.view, "required_role", None)

@@ -7,6 +7,7 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from controlplane.fleet.suggesting import agent_names, engine_names
 from controlplane.fleet.validation import validate_name
 from controlplane.rest.examples import sent, shown
 from controlplane.statistics import examples
@@ -53,7 +54,12 @@ class ChunkStatisticsSerializer(serializers.ModelSerializer[ChunkStatisticsSnaps
 class SampleSerializer(serializers.Serializer[ChunkStatisticsSnapshot]):
     """Which agent to ask."""
 
-    agent = serializers.CharField(max_length=128, validators=[validate_name])
+    agent = serializers.CharField(
+        max_length=128,
+        validators=[validate_name],
+        help_text="The name of the agent: a scheduler, with chunk statistics enabled.",
+        style={"placeholder": "smollm2-scheduler", "suggestions": agent_names},
+    )
 
 
 def _within_bounds(moment: datetime) -> None:
@@ -66,18 +72,28 @@ class SeriesQuerySerializer(serializers.Serializer[Bucket]):
     """Of whom, from when to when, and how finely."""
 
     agent = serializers.CharField(
-        max_length=128, required=False, help_text="Give this or `engine`."
+        max_length=128,
+        required=False,
+        help_text="Give this or `engine`.",
+        style={"placeholder": "smollm2-scheduler", "suggestions": agent_names},
     )
     engine = serializers.CharField(
-        max_length=128, required=False, help_text="The sums over its agents."
+        max_length=128,
+        required=False,
+        help_text="The sums over its agents.",
+        style={"placeholder": "smollm2", "suggestions": engine_names},
     )
     since = serializers.DateTimeField(
         required=False,
         validators=[_within_bounds],
         help_text="24 hours before `until` unless given.",
+        style={"placeholder": "2026-01-30T12:00:00Z"},
     )
     until = serializers.DateTimeField(
-        required=False, validators=[_within_bounds], help_text="Now unless given."
+        required=False,
+        validators=[_within_bounds],
+        help_text="Now unless given.",
+        style={"placeholder": "2026-01-31T12:00:00Z"},
     )
     bucket = serializers.IntegerField(
         min_value=MIN_BUCKET_S,

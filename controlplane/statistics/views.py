@@ -1,16 +1,15 @@
 """Chunk statistics over HTTP."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
+from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import GenericAPIView
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -21,6 +20,8 @@ from controlplane.accounts.permissions import ViewersReadOperatorsChange
 from controlplane.fleet.services import find_agent
 from controlplane.middleware import request_id_of
 from controlplane.rest.answers import problem, usual
+from controlplane.rest.links import Link, LinkGroup
+from controlplane.rest.negotiation import PageIfNamed
 from controlplane.statistics import services
 from controlplane.statistics.filters import ChunkStatisticsFilter
 from controlplane.statistics.models import ChunkStatisticsSnapshot
@@ -44,7 +45,8 @@ _NOTHING_COUNTED = problem(
 class ChunkStatisticsViewSet(
     ViewersReadOperatorsChange, ReadOnlyModelViewSet[ChunkStatisticsSnapshot]
 ):
-    """What agents had counted, moment by moment."""
+    """What agents had counted, moment by moment. Snapshots are taken by the control loop and
+    on demand; only an agent with chunk statistics enabled counts anything."""
 
     queryset = ChunkStatisticsSnapshot.objects.all()
     serializer_class = ChunkStatisticsSerializer
@@ -52,10 +54,39 @@ class ChunkStatisticsViewSet(
     filterset_class = ChunkStatisticsFilter
     ordering_fields = ["id", "taken_at"]
     ordering = ["-id"]
+    columns: ClassVar = [
+        "id",
+        "agent",
+        "taken_at",
+        "trigger",
+        "run",
+        "total_requests",
+        "total_chunks",
+        "unique_chunks",
+        "reuse_rate",
+    ]
+
+    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
+        """What can be done with the snapshots of the list."""
+        if "results" not in document:
+            return []
+        chosen = self.request.META.get("QUERY_STRING", "")
+        links = (
+            Link("Series", reverse("chunk-statistics-series"), "increments, bucket by bucket"),
+            Link("Sample", reverse("chunk-statistics-sample"), "take a snapshot now"),
+            Link(
+                "Export",
+                f"{reverse('chunk-statistics-export')}?{chosen}",
+                "what passes the filters of this page, as CSV",
+            ),
+        )
+        return [LinkGroup("What else there is", links)]
 
 
 class SeriesView(ViewersReadOperatorsChange, APIView):
-    """What was counted, bucket by bucket."""
+    """What an agent or an engine counted, bucket by bucket."""
+
+    name: ClassVar[str] = "Series of chunk statistics"
 
     @extend_schema(
         operation_id="get_chunk_statistics_series",
@@ -80,25 +111,10 @@ class SeriesView(ViewersReadOperatorsChange, APIView):
         return Response([shown.to_representation(bucket) for bucket in buckets])
 
 
-class _WhateverIsAccepted(BaseContentNegotiation):
-    """CSV is streamed past the renderers, and errors are JSON: a caller that accepts only
-    text/csv must not get a 406."""
-
-    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
-        return next(iter(parsers))
-
-    def select_renderer(
-        self,
-        request: Request,
-        renderers: Iterable[BaseRenderer],
-        format_suffix: str | None = None,
-    ) -> tuple[BaseRenderer, str]:
-        renderer = next(iter(renderers))
-        return renderer, str(renderer.media_type)
-
-
 class ExportView(ViewersReadOperatorsChange, GenericAPIView[ChunkStatisticsSnapshot]):
     """The snapshots as a file."""
+
+    name: ClassVar[str] = "Export chunk statistics"
 
     queryset = ChunkStatisticsSnapshot.objects.all()
     serializer_class = ChunkStatisticsSerializer
@@ -106,7 +122,7 @@ class ExportView(ViewersReadOperatorsChange, GenericAPIView[ChunkStatisticsSnaps
     ordering_fields = ["id", "taken_at"]
     ordering = ["-id"]
     pagination_class = None
-    content_negotiation_class = _WhateverIsAccepted
+    content_negotiation_class = PageIfNamed
 
     @extend_schema(
         operation_id="export_chunk_statistics", filters=True, responses={(200, "text/csv"): str}
@@ -122,7 +138,9 @@ class ExportView(ViewersReadOperatorsChange, GenericAPIView[ChunkStatisticsSnaps
 
 
 class SampleView(ViewersReadOperatorsChange, APIView):
-    """Snapshots on demand."""
+    """A snapshot of what an agent has counted, on demand."""
+
+    name: ClassVar[str] = "Sample chunk statistics"
 
     @extend_schema(
         operation_id="sample_chunk_statistics",

@@ -1,15 +1,15 @@
 """Pages in a real browser: what a person clicks is what is sent, once."""
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from tests.support.chromium import browser
 from tests.support.controlplane import PASSWORD, prepare, register, serve_command
 from tests.support.processes import clean_environment, free_ports, running
 
@@ -17,12 +17,6 @@ pytestmark = pytest.mark.slow
 
 USER = "anna"
 AGENT_TOKEN = "agent-token-for-the-page-tests"
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @dataclass(frozen=True)
@@ -75,26 +69,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(url, token)
 
 
-def chromium() -> str:
-    for name in (os.environ.get("KVPLANE_CHROMIUM", ""), "chromium", "chromium-browser"):
-        if name and (path := shutil.which(name)):
-            return path
-    raise RuntimeError("no Chromium: run requirements/browser.sh")
-
-
 @pytest.fixture
 def page(site: Site) -> Iterator[Page]:
     """A logged-in browser that notes what goes wrong and what leaves the site."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
-        page = browser.new_page()
+    with browser() as started:
+        page = started.new_page()
         page.goto(f"{site.url}/api/auth/login/?next=/api/v1/")
         page.fill("input[name=username]", USER)
         page.fill("input[name=password]", PASSWORD)
         page.click("input[type=submit]")
         page.wait_for_url(f"{site.url}/api/v1/")
         yield page
-        browser.close()
 
 
 def test_form__change_with_a_reason__is_sent_once_and_recorded(page: Page, site: Site) -> None:
@@ -225,11 +210,13 @@ def test_page__of_what_is_remembered__shows_it(
 
 
 def test_operation__posted_from_its_page__is_carried_out(page: Page, site: Site) -> None:
-    page.goto(f"{site.url}/api/v1/operations/?wait=10")
-    page.fill(
-        "textarea[name=_content]",
+    page.goto(f"{site.url}/api/v1/operations/#post")
+    form = page.locator("form[data-call-method=POST]")
+    form.get_by_label("wait").fill("10")
+    form.get_by_text("Write the body as JSON instead").click()
+    form.locator("[data-body]").fill(
         '{"action": "freeze.enable", "selector": {"everybody": true}}',
     )
-    page.click("form:has(textarea[name=_content]) button:has-text('POST')")
-    page.wait_for_selector("text=HTTP 200 OK")
-    assert '"state": "succeeded"' in page.inner_text("body")
+    form.get_by_role("button", name="Send POST").click()
+    page.wait_for_selector(".kvp-answer h3:has-text('answered 200')")
+    assert '"state": "succeeded"' in form.locator("pre").inner_text()
