@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 
 from django.utils.safestring import SafeString, mark_safe
 
@@ -22,7 +23,7 @@ class Size(StrEnum):
     NARROW = "narrow"
 
 
-_PIXELS = {Size.WIDE: (1120, 250, 8), Size.NARROW: (370, 230, 3)}
+_PIXELS = {Size.WIDE: (1120, 250, 9), Size.NARROW: (370, 230, 5)}
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def numbered(moments: Sequence[Moment]) -> list[Numbered]:
 def charts_of(buckets: Sequence[Bucket], moments: Sequence[Numbered]) -> list[Chart]:
     """Reuse rate, and chunks in each bucket, one above the other on the same axis of time.
     `buckets` is not empty."""
-    chunks = [bucket.total_chunks or 0 for bucket in buckets]
+    most = max(bucket.total_chunks or 0 for bucket in buckets)
     return [
         _chart(
             "Reuse rate",
@@ -62,7 +63,7 @@ def charts_of(buckets: Sequence[Bucket], moments: Sequence[Numbered]) -> list[Ch
         ),
         _chart(
             "Chunks",
-            Scale(float(_round_up(max(chunks))), lambda count: _padded(compact(round(count)))),
+            Scale(float(_round_up(most)), lambda chunks: _padded(compact(round(chunks)))),
             [
                 Line("all that were looked up", _steps(buckets, lambda b: b.total_chunks)),
                 Line("seen for the first time", _steps(buckets, lambda b: b.unique_chunks)),
@@ -117,14 +118,9 @@ def _reuse_percent(bucket: Bucket) -> float | None:
 
 
 def _round_up(most: int) -> int:
-    """The next number that a quarter of reads well."""
-    size = 4
-    while size < most:
-        for factor in (2, 5, 10):
-            if size * factor // 1 >= most:
-                return size * factor
-        size *= 10
-    return size
+    """The next number that a quarter of reads well: 4, 8, 20, 40, and so on."""
+    sizes = (step * 10**power for power in count() for step in (4, 8, 20))
+    return next(size for size in sizes if size >= most)
 
 
 def _padded(text: str) -> str:
