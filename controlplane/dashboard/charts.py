@@ -119,7 +119,7 @@ def _reuse_percent(bucket: Bucket) -> float | None:
 
 def _round_up(most: int) -> int:
     """The next number that a quarter of reads well: 4, 8, 20, 40, and so on."""
-    sizes = (step * 10**power for power in count() for step in (4, 8, 20))
+    sizes = (step * int(10**power) for power in count() for step in (4, 8, 20))
     return next(size for size in sizes if size >= most)
 
 

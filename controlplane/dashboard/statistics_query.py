@@ -68,9 +68,9 @@ class StatisticsForm(forms.Form):
         required=False,
         error_messages={"invalid": "Write engine/NAME or agent/NAME."},
     )
-    last = forms.TypedChoiceField(choices=_SPANS, coerce=int, required=False, empty_value=_DAY)
+    last = forms.TypedChoiceField(choices=_SPANS, coerce=int, required=False)
     until = BoundedDateTimeField(required=False)
-    bucket = forms.TypedChoiceField(choices=_BUCKETS, coerce=int, required=False, empty_value=0)
+    bucket = forms.TypedChoiceField(choices=_BUCKETS, coerce=int, required=False)
 
     @property
     def subject(self) -> Subject | None:
@@ -79,16 +79,25 @@ class StatisticsForm(forms.Form):
         return Subject(kind, name) if name else None
 
     @property
-    def span(self) -> tuple[datetime, datetime]:
-        """From when to before when. The form must be valid."""
-        until: datetime = self.cleaned_data["until"] or timezone.now()
-        return until - timedelta(seconds=self.cleaned_data["last"]), until
+    def last_s(self) -> int:
+        """How long a time, in seconds."""
+        return int(self.cleaned_data.get("last") or _DAY)
+
+    @property
+    def step_s(self) -> int:
+        """The length of a bucket that was asked for, in seconds; 0: as fits."""
+        return int(self.cleaned_data.get("bucket") or 0)
 
     @property
     def bucket_s(self) -> int:
-        """Seconds. The form must be valid."""
-        asked: int = self.cleaned_data["bucket"]
-        return asked or _FITTING[self.cleaned_data["last"]]
+        """The length of a bucket, in seconds."""
+        return self.step_s or _FITTING[self.last_s]
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """From when to before when. The form must be valid."""
+        until: datetime = self.cleaned_data["until"] or timezone.now()
+        return until - timedelta(seconds=self.last_s), until
 
 
 def newest_subject() -> Subject | None:
