@@ -19,6 +19,7 @@ from controlplane.dashboard.views.revisions import (
     RevisionPage,
     RevisionsPage,
 )
+from controlplane.dashboard.views.statistics import StatisticsPage
 
 app_name = "dashboard"
 urlpatterns = [
@@ -34,6 +35,7 @@ urlpatterns = [
     path("operations/<uuid:operation_id>/cancel", CancelOperation.as_view(), name="cancel"),
     path("operations/<uuid:operation_id>/retry", RetryOperation.as_view(), name="retry"),
     path("operations/<uuid:operation_id>/rollback/", RollbackPage.as_view(), name="rollback"),
+    path("statistics/", StatisticsPage.as_view(), name="statistics"),
     path("audit/", AuditPage.as_view(), name="audit"),
     path("audit/verify", VerifyNow.as_view(), name="verify"),
     path("audit/chain", ChainBadge.as_view(), name="chain"),

@@ -51,7 +51,7 @@ class StrictOrderingFilter(OrderingFilter):
         ]
 
 
-class _BoundedDateTimeField(IsoDateTimeField):
+class BoundedDateTimeField(IsoDateTimeField):
     """A moment that every database can hold and convert to UTC."""
 
     def clean(self, value: Any) -> Any:
@@ -77,4 +77,4 @@ class WholeNumberFilter(filters.NumberFilter):
 class MomentFilter(filters.IsoDateTimeFilter):
     """A date and time in ISO 8601, UTC unless it says otherwise."""
 
-    field_class: type[forms.Field] = _BoundedDateTimeField
+    field_class: type[forms.Field] = BoundedDateTimeField

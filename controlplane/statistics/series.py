@@ -27,7 +27,8 @@ class Bucket:
 
     `samples` is the number of snapshots, `runs` that of the distinct runs of agents that
     they belong to. Without a snapshot the counts are None: nobody knows. `reuse_rate` is
-    duplicate_chunks / total_chunks, None also if no chunk was counted.
+    duplicate_chunks / total_chunks, None also if no chunk was counted. `begun` are the
+    moments of the first snapshots of runs that followed another run of the agent.
     """
 
     start: datetime
@@ -39,6 +40,7 @@ class Bucket:
     unique_chunks: int | None
     duplicate_chunks: int | None
     reuse_rate: float | None
+    begun: tuple[datetime, ...] = ()
 
 
 def series_of_agent(agent: str, *, since: datetime, until: datetime, bucket_s: int) -> list[Bucket]:
@@ -95,6 +97,8 @@ class _Step(NamedTuple):
     engine: str
     run: int
     counted: _Counts
+    begins_anew: bool
+    """Whether it is the first of a run that followed another."""
 
 
 def _steps(agent: str, window: Window) -> Iterator[_Step]:
@@ -114,7 +118,7 @@ def _steps(agent: str, window: Window) -> Iterator[_Step]:
         else:
             base = _NOTHING
         counted = _Counts(*(after - past for after, past in zip(now, base, strict=True)))
-        yield _Step(row[0], agent, row[1], row[2], counted)
+        yield _Step(row[0], agent, row[1], row[2], counted, run not in (None, row[2]))
         run, counts = row[2], now
 
 
@@ -125,6 +129,7 @@ class _Tally:
     samples: int = 0
     runs: int = 0
     counted: _Counts = field(default=_NOTHING)
+    begun: list[datetime] = field(default_factory=list)
 
 
 class _Tallies:
@@ -147,6 +152,8 @@ class _Tallies:
         this = (index, step.agent, step.run)
         tally.runs += this != self._last
         self._last = this
+        if step.begins_anew:
+            tally.begun.append(step.taken_at)
         tally.counted = _Counts(
             *(past + more for past, more in zip(tally.counted, step.counted, strict=True))
         )
@@ -161,7 +168,9 @@ class _Tallies:
         counted = tally.counted
         total = counted.total_chunks
         rate = counted.duplicate_chunks / total if total else None
-        return Bucket(start, end, tally.samples, tally.runs, *counted, rate)
+        return Bucket(
+            start, end, tally.samples, tally.runs, *counted, rate, tuple(sorted(tally.begun))
+        )
 
 
 def _agents_of(engine: str, window: Window) -> list[str]:

@@ -367,6 +367,7 @@ def test_pages__light_and_dark_laptop_and_phone__nothing_wrong(
         "revisions": "/dashboard/revisions/",
         "operations": "/dashboard/operations/",
         "operation": f"/dashboard/operations/{operation}/",
+        "statistics": "/dashboard/statistics/",
         "audit": "/dashboard/audit/",
         "entry": "/dashboard/audit/1/",
     }

@@ -88,6 +88,12 @@ def compact(number: int) -> str:
 
 
 @register.filter
+def percent(rate: float) -> str:
+    """0.123 as `12.3 %`."""
+    return f"{100 * rate:.1f} %"
+
+
+@register.filter
 def tone(state: str) -> str:
     """The class of a badge of that state or outcome."""
     return _TONES.get(state, "neutral")

@@ -1,0 +1,106 @@
+"""Whose statistics the page shows, of what time, and how finely, as the address says it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django import forms
+from django.utils import timezone
+
+from controlplane.rest.filters import BoundedDateTimeField
+from controlplane.statistics.models import ChunkStatisticsSnapshot
+from controlplane.statistics.series import Bucket, series_of_agent, series_of_engine
+
+_HOUR = 3_600
+_DAY = 24 * _HOUR
+_SPANS = [
+    (_HOUR, "1 hour"),
+    (6 * _HOUR, "6 hours"),
+    (_DAY, "24 hours"),
+    (7 * _DAY, "7 days"),
+    (30 * _DAY, "30 days"),
+    (365 * _DAY, "365 days"),
+]
+_BUCKETS = [
+    (0, "as fits"),
+    (60, "1 minute"),
+    (300, "5 minutes"),
+    (900, "15 minutes"),
+    (_HOUR, "1 hour"),
+    (6 * _HOUR, "6 hours"),
+    (_DAY, "1 day"),
+]
+_FITTING = {
+    _HOUR: 60,
+    6 * _HOUR: 300,
+    _DAY: 900,
+    7 * _DAY: _HOUR,
+    30 * _DAY: 6 * _HOUR,
+    365 * _DAY: _DAY,
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An agent, or an engine with all of its agents; `kind` is `agent` or `engine`."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+    def agents(self, fleet: Mapping[str, Sequence[str]]) -> list[str]:
+        """The agents that belong to it, in a fleet by engine."""
+        return [self.name] if self.kind == "agent" else list(fleet.get(self.name, ()))
+
+    def series(self, since: datetime, until: datetime, bucket_s: int) -> list[Bucket]:
+        """Its buckets. Raises InvalidParameter, AgentNotFound and EngineNotFound."""
+        series = series_of_agent if self.kind == "agent" else series_of_engine
+        return series(self.name, since=since, until=until, bucket_s=bucket_s)
+
+
+class StatisticsForm(forms.Form):
+    """`?of=engine/NAME&last=86400&until=&bucket=900`; seconds."""
+
+    of = forms.RegexField(
+        r"^(agent|engine)/.{1,128}$",
+        required=False,
+        error_messages={"invalid": "Write engine/NAME or agent/NAME."},
+    )
+    last = forms.TypedChoiceField(choices=_SPANS, coerce=int, required=False)
+    until = BoundedDateTimeField(required=False)
+    bucket = forms.TypedChoiceField(choices=_BUCKETS, coerce=int, required=False)
+
+    @property
+    def subject(self) -> Subject | None:
+        """Who is asked for; None: nobody in particular. The form must be valid."""
+        kind, _, name = self.cleaned_data["of"].partition("/")
+        return Subject(kind, name) if name else None
+
+    @property
+    def last_s(self) -> int:
+        """How long a time, in seconds."""
+        return int(self.cleaned_data.get("last") or _DAY)
+
+    @property
+    def step_s(self) -> int:
+        """The length of a bucket that was asked for, in seconds; 0: as fits."""
+        return int(self.cleaned_data.get("bucket") or 0)
+
+    @property
+    def bucket_s(self) -> int:
+        """The length of a bucket, in seconds."""
+        return self.step_s or _FITTING[self.last_s]
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """From when to before when. The form must be valid."""
+        until: datetime = self.cleaned_data["until"] or timezone.now()
+        return until - timedelta(seconds=self.last_s), until
+
+
+def newest_subject() -> Subject | None:
+    """The engine that was counted last; None: nothing was ever counted. One query."""
+    newest = ChunkStatisticsSnapshot.objects.order_by("-taken_at").values_list("engine").first()
+    return None if newest is None else Subject("engine", newest[0])

@@ -1,0 +1,290 @@
+"""The statistics page: counts over time, and what was changed on the same axis."""
+
+import re
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from controlplane.configuration.models import ConfigRevision
+from controlplane.modes.models import ModeChange
+from controlplane.operations.models import Operation
+from controlplane.operations.services import perform
+from controlplane.statistics.models import ChunkStatisticsSnapshot, Trigger
+from engine.contract import Role, endpoint
+from tests.controlplane.statistics.samples import NOON, Reporter, at
+
+from ..conftest import ACTOR
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HOUR = "last=3600&until=2026-03-02T13:00:00&bucket=900"
+"""From noon, in four steps."""
+WHO = {
+    "request_id": "req-1",
+    "actor_kind": "user",
+    "actor_name": "anna",
+    "actor_ref": "user:1",
+}
+
+
+def text_of(answer) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
+
+
+def wide_chart(answer) -> str:
+    """The first chart, of the reuse rate."""
+    return re.search(r'<div class="wide">(.*?)</div>', answer.content.decode(), re.DOTALL)[1]
+
+
+def lines_of(chart: str) -> list[list[tuple[float, float]]]:
+    """The corners of the pieces of a chart's lines."""
+    paths = re.findall(r'<path d="M([^"]*)" class="line reactive nofill"', chart) or re.findall(
+        r'<path class="line reactive nofill" d="M([^"]*)"', chart
+    )
+    numbers = [[float(n) for n in re.findall(r"-?[\d.]+", path)] for path in paths]
+    return [list(zip(row[::2], row[1::2], strict=True)) for row in numbers]
+
+
+def marks_at(chart: str, tone: str) -> list[float]:
+    """Where the marks of a kind stand, in pixels from the left of the plot."""
+    found = re.findall(
+        rf'class="mark mark-{tone}"><title>[^<]*</title><path d="M([\d.]+) 0 V', chart
+    )
+    return [float(x) for x in found]
+
+
+@pytest.fixture
+def scheduler(make_agent) -> Reporter:
+    return Reporter(make_agent("scheduler", role=Role.SCHEDULER, url="http://127.0.0.1:7100"))
+
+
+@pytest.fixture
+def counted(scheduler) -> Reporter:
+    """Counts at noon, in the first step, none in the second, a reset in the fourth."""
+    scheduler.says(1, 0)
+    scheduler.says(800, 40, 60)
+    scheduler.says(2_000, 60, 140)
+    scheduler.says(2_800, 10, 10, trigger=Trigger.RESET)
+    return scheduler
+
+
+def revision(agent: str, number: int, seconds: float, **more: object) -> ConfigRevision:
+    values = {
+        "state": "superseded",
+        "source": "change",
+        "diff": {"min_retrieve_tokens": {"from": 0, "to": 64}},
+        "reason": "shorter prompts",
+        "created_at": at(seconds),
+        "deadline_at": at(seconds),
+    }
+    return ConfigRevision.objects.create(agent=agent, number=number, **WHO, **{**values, **more})
+
+
+def mode(agent: str, seconds: float, **more: object) -> ModeChange:
+    values = {"mode": "freeze", "to_value": True, "state": "applied", "source": "change"}
+    return ModeChange.objects.create(
+        agent=agent, created_at=at(seconds), **WHO, **{**values, **more}
+    )
+
+
+def test_nothing_counted__page__says_the_next_step(viewer) -> None:
+    page = viewer.get("/dashboard/statistics/")
+    assert page.status_code == 200
+    assert "Nothing has been counted yet" in text_of(page)
+    assert "enable_chunk_statistics" in text_of(page)
+    assert 'href="/dashboard/?role=scheduler"' in page.content.decode()
+
+
+def test_nothing_counted_then__other_time__says_so(viewer, counted) -> None:
+    page = viewer.get("/dashboard/statistics/?of=agent/scheduler&until=2026-01-01T00:00:00")
+    assert "Nothing was counted of scheduler in this time" in text_of(page)
+
+
+@pytest.mark.parametrize("of", ["agent/scheduler", "engine/engine-a", ""])
+def test_counts__agent_engine_or_whoever_counted_last__are_summed_up(viewer, counted, of) -> None:
+    page = viewer.get(f"/dashboard/statistics/?of={of}&{HOUR}")
+    text = text_of(page)
+    assert "Reuse rate 68.2 % Chunks looked up 220 Unique chunks 70" in text
+    assert "2026-03-02 12:45:00 50.0 % 20 10" in text
+    assert "2026-03-02 12:30:00 80.0 % 100 20" in text
+    assert "2026-03-02 12:00:00 60.0 % 100 40" in text
+
+
+def test_chart__step_without_a_snapshot__is_a_gap_and_not_zero(viewer, counted) -> None:
+    page = viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}")
+    before, after, _ = lines_of(wide_chart(page))
+    step = before[1][0] - before[0][0]
+    assert after[0][0] - before[-1][0] == pytest.approx(step)
+    # 60 % and 80 % of the height, and nowhere is the line at the bottom.
+    assert before[0][1] == before[1][1] > after[0][1] == after[1][1]
+    assert "1 of them is a gap" in text_of(page)
+    assert "2026-03-02 12:15:00" not in text_of(page)
+
+
+def test_chart__counts_began_anew__line_begins_anew_at_a_mark(viewer, counted) -> None:
+    page = viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}")
+    _, before, after = lines_of(wide_chart(page))
+    # Nothing leads from the one to the other, though they touch in time.
+    assert before[-1][0] == after[0][0]
+    assert before[-1][1] != after[0][1]
+    (mark,) = marks_at(wide_chart(page), "run")
+    assert after[0][0] < mark < after[1][0]
+    assert "1 counts began anew 2026-03-02 12:46:40 run scheduler" in text_of(page)
+
+
+def test_moments__config_mode_clear__stand_on_the_axis_and_in_the_table(viewer, counted) -> None:
+    changed = revision("scheduler", 2, 300)
+    mode("scheduler", 900, mode="bypass", backend="FSBackend", reason="slow disk")
+    cleared = Operation.objects.create(
+        action="cache.clear",
+        endpoint="clear_cache",
+        state="succeeded",
+        created_at=at(1_800),
+        reason="new model",
+        **WHO,
+    )
+    cleared.targets.create(agent="scheduler", state="succeeded")
+    page = viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}")
+    assert (
+        "3 cache cleared 2026-03-02 12:30:00 clear 1 agent new model "
+        "2 bypass FSBackend on 2026-03-02 12:15:00 mode scheduler slow disk "
+        "1 config min_retrieve_tokens 2026-03-02 12:05:00 config scheduler shorter prompts"
+    ) in text_of(page)
+    chart = wide_chart(page)
+    (config,), (bypass,), (clear,) = (marks_at(chart, kind) for kind in ("config", "mode", "clear"))
+    first, second, _ = lines_of(chart)
+    start, step = first[0][0], first[1][0] - first[0][0]
+    assert config == pytest.approx(start + step / 3, abs=0.1)
+    assert bypass == pytest.approx(start + step, abs=0.1)
+    assert clear == pytest.approx(second[0][0], abs=0.1)
+    for href in (f"/dashboard/revisions/{changed.pk}/", f"/dashboard/operations/{cleared.pk}/"):
+        # On both charts in both sizes, line and text; and in the table.
+        assert page.content.decode().count(f'href="{href}"') == 9
+    assert chart.count('tabindex="-1"') == chart.count("<a ")
+
+
+def test_moments__what_changed_nothing_or_is_of_others__is_left_out(viewer, counted) -> None:
+    revision("scheduler", 1, 300, source="import")
+    revision("scheduler", 2, 300, state="failed")
+    revision("elsewhere", 1, 300)
+    revision("scheduler", 3, -7_200)
+    mode("scheduler", 300, state="failed")
+    mode("scheduler", 300, source="import")
+    page = viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}")
+    assert re.findall(r"mark-(\w+)", page.content.decode()) == ["run"] * 8
+
+
+def test_moments__one_operation_on_two_agents__is_one(viewer, counted, make_agent) -> None:
+    operation = uuid.uuid4()
+    for number in range(2):
+        make_agent(f"worker-{number}", worker_id=number, url=f"http://127.0.0.1:{7000 + number}")
+        revision(f"worker-{number}", 1, 300 + number, operation_id=operation)
+    text = text_of(page := viewer.get(f"/dashboard/statistics/?of=engine/engine-a&{HOUR}"))
+    assert "1 config min_retrieve_tokens 2026-03-02 12:05:00 config 2 agents" in text
+    assert f"/dashboard/operations/{operation}/" in page.content.decode()
+    assert "min_retrieve_tokens" not in text_of(
+        viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}")
+    )
+
+
+def test_moments__done_through_the_control_plane__are_marked(viewer, fleet, counted) -> None:
+    agent, _ = fleet()
+    for name in ("enable_freeze", "clear_cache"):
+        perform(
+            endpoint(name),
+            [agent],
+            query="",
+            body=None,
+            actor=ACTOR,
+            reason=f"why {name}",
+            request_id="req-1",
+            timeout=5,
+        )
+    Reporter(agent).says(0, 1)
+    newest = ChunkStatisticsSnapshot.objects.filter(agent=agent.name)
+    newest.update(taken_at=ModeChange.objects.latest("id").created_at - timedelta(seconds=1))
+    text = text_of(viewer.get("/dashboard/statistics/?of=agent/worker-0&last=3600"))
+    assert re.search(
+        r"2 cache cleared .* 1 agent why clear_cache 1 freeze on .* why enable_freeze", text
+    )
+
+
+def test_chart__markup__has_no_style_and_no_script_and_is_escaped(viewer, counted) -> None:
+    revision("scheduler", 2, 300, diff={"<b>&": {"from": 0, "to": 1}})
+    page = viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}")
+    svgs = re.findall(r"<svg.*?</svg>", page.content.decode(), re.DOTALL)
+    assert len(svgs) == 4
+    for svg in svgs:
+        assert not re.search(r"<style|<script|style=|<b>|http://(?!www\.w3\.org)", svg)
+        assert "config &lt;b&gt;&amp;" in svg
+    assert "unsafe" not in page["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("of=scheduler", "of: Write engine/NAME or agent/NAME."),
+        ("last=5", "last: Select a valid choice"),
+        ("bucket=x", "bucket: Select a valid choice"),
+        ("until=soon", "until: Enter a valid date/time."),
+        ("until=9999-12-31T23:59:59-23:00", "until: Give a date between 1970 and 9998."),
+    ],
+)
+def test_address__cannot_be_read__400_naming_it(viewer, counted, query, text) -> None:
+    page = viewer.get(f"/dashboard/statistics/?{query}")
+    assert page.status_code == 400
+    assert text in text_of(page)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("of=agent/nobody", 404),
+        ("of=engine/nothing", 404),
+        ("last=31536000&bucket=60", 400),
+        ("of=agent/scheduler&until=1970-01-01T00:00:00", 400),
+    ],
+)
+def test_address__asks_for_what_cannot_be__is_an_error_page(viewer, counted, query, status) -> None:
+    page = viewer.get(f"/dashboard/statistics/?{query}")
+    assert page.status_code == status
+    assert page["Content-Type"].startswith("text/html")
+
+
+def test_part__htmx__is_the_section_alone(viewer, counted) -> None:
+    page = viewer.get(f"/dashboard/statistics/?{HOUR}", headers={"HX-Request": "true"})
+    assert page.content.decode().lstrip().startswith('<section id="statistics"')
+
+
+def test_ten_thousand_snapshots__page__asks_the_database_a_handful_of_times(
+    viewer, scheduler
+) -> None:
+    snapshot = scheduler.says(0, 0)
+    ChunkStatisticsSnapshot.objects.bulk_create(
+        ChunkStatisticsSnapshot(
+            agent=snapshot.agent,
+            engine=snapshot.engine,
+            taken_at=NOON + timedelta(seconds=8 * number),
+            reported_at=NOON.timestamp(),
+            trigger=Trigger.INTERVAL,
+            boot_id="boot-1",
+            run=1,
+            enabled=True,
+            total_requests=number,
+            total_chunks=2 * number,
+            unique_chunks=number,
+            duplicate_chunks=number,
+            reuse_rate=0.5,
+        )
+        for number in range(1, 10_001)
+    )
+    for number in range(200):
+        revision("scheduler", number + 1, 60 * number)
+    with CaptureQueriesContext(connection) as captured:
+        page = viewer.get("/dashboard/statistics/?of=agent/scheduler&until=2026-03-03T11:00:00")
+    # Session and user, fleet, two for the series, three for the moments, chain, cursor.
+    assert len(captured) == 10
+    assert "Chunks looked up 20,000 Unique chunks 10,000" in text_of(page)
+    assert page.content.decode().count('data-label="Kind"') == 100
