@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from django.utils.decorators import method_decorator
+from django.views.decorators.vary import vary_on_headers
 from django.views.generic import RedirectView
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -14,9 +16,20 @@ from controlplane.resources import ROUTES
 from controlplane.rest.components import LINKS
 from engine.contract.components import referred
 
-to_index = RedirectView.as_view(pattern_name="index")
+_PROGRAM, _BROWSER = "application/json", "text/html"
 
 _ROUTES = {**ROUTES, "docs": "docs", "redoc": "redoc", "schema": "schema"}
+
+
+@method_decorator(vary_on_headers("Accept"), name="dispatch")
+class ToStart(RedirectView):
+    """A browser, which would rather have HTML, goes to the dashboard, and anybody else to
+    the index of the API."""
+
+    def get_redirect_url(self, *args: object, **kwargs: object) -> str:
+        """Where to."""
+        prefers_html = self.request.get_preferred_type([_PROGRAM, _BROWSER]) == _BROWSER
+        return reverse("dashboard:fleet" if prefers_html else "index")
 
 
 class IndexView(ViewersReadOperatorsChange, APIView):
