@@ -3,6 +3,8 @@
 from typing import Any, ClassVar
 
 from django.urls import reverse as path_of
+from django.utils.decorators import method_decorator
+from django.views.decorators.vary import vary_on_headers
 from django.views.generic import RedirectView
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.renderers import JSONRenderer
@@ -21,7 +23,7 @@ from controlplane.rest.components import LINKS
 from controlplane.rest.links import Link, LinkGroup, agent_page
 from engine.contract.components import referred
 
-to_index = RedirectView.as_view(pattern_name="index")
+_PROGRAM, _BROWSER = "application/json", "text/html"
 
 _DOCUMENTS = {"docs": "docs", "redoc": "redoc", "schema": "schema"}
 _ROUTES = {**ROUTES, **_DOCUMENTS}
@@ -90,6 +92,17 @@ def resource_groups() -> list[LinkGroup]:
     ]
     admin = Link("admin", path_of("admin:index"), "the same as tables, with actions on many rows")
     return [*groups[:-1], LinkGroup(groups[-1].title, (*groups[-1].links, admin))]
+
+
+@method_decorator(vary_on_headers("Accept"), name="dispatch")
+class ToStart(RedirectView):
+    """A browser, which would rather have HTML, goes to the dashboard, and anybody else to
+    the index of the API."""
+
+    def get_redirect_url(self, *args: object, **kwargs: object) -> str:
+        """Where to."""
+        prefers_html = self.request.get_preferred_type([_PROGRAM, _BROWSER]) == _BROWSER
+        return reverse("dashboard:fleet" if prefers_html else "index")
 
 
 class IndexView(ViewersReadOperatorsChange, APIView):

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
-from controlplane.home import IndexView, to_index
+from controlplane.home import IndexView, ToStart
 from controlplane.inference.urls import urlpatterns as forwarded_patterns
 
 _api: list[URLPattern | URLResolver] = [
@@ -26,7 +26,7 @@ _api: list[URLPattern | URLResolver] = [
 
 # Few, because they are tried in turn before what is forwarded.
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("", to_index),
+    path("", ToStart.as_view()),
     path("admin/", admin.site.urls),
     path("api/", include(_api)),
     path("dashboard/", include("controlplane.dashboard.urls")),

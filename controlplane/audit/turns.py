@@ -20,8 +20,8 @@ _LOCK = 0x6B7670  # Of the application's choosing: "kvp".
 # keys are checked before the turn, not at the commit: that can wait for rows of somebody
 # who waits for the turn.
 _BEGIN = (
-    "SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '20s'; "
-    f"SELECT pg_advisory_xact_lock({_LOCK});"
+    "SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL synchronous_commit = off; "
+    f"SET LOCAL lock_timeout = '20s'; SELECT pg_advisory_xact_lock({_LOCK});"
 )
 # The smallest transaction that is written to the log, and so waits for it; how long it
 # waits is the server's `synchronous_commit`, standby servers included.

@@ -41,6 +41,8 @@ class Tier:
     chunks: int
     usage: Usage
     is_left_alone: bool
+    queued: int
+    """Chunks that wait to be written."""
 
 
 def hit_rate(status: Mapping[str, object]) -> Rate | None:
@@ -77,9 +79,23 @@ def tiers_of(status: Mapping[str, object]) -> list[Tier]:
             _count(tier, "chunks"),
             Usage(_count(tier, "used_bytes"), _count(tier, "capacity_bytes")),
             tier.get("breaker") == "open",
+            _count(tier, "queued"),
         )
         for name, tier in storage.items()
         if isinstance(tier, Mapping)
+    ]
+
+
+def counters_of(status: Mapping[str, object]) -> list[tuple[str, float]]:
+    """What the agent counted since its start, by name; seconds are a fraction."""
+    counters = status.get("counters")
+    if not isinstance(counters, Mapping):
+        return []
+    numbers = ((str(name), value) for name, value in sorted(counters.items()))
+    return [
+        (name, value)
+        for name, value in numbers
+        if isinstance(value, int | float) and not isinstance(value, bool)
     ]
 
 

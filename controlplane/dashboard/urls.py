@@ -7,6 +7,8 @@ from controlplane.dashboard.views.audit import AuditPage, EntryPage, VerifyNow
 from controlplane.dashboard.views.base import NoSuchPage
 from controlplane.dashboard.views.chain import ChainBadge
 from controlplane.dashboard.views.fleet import ConfirmPage, FleetPage
+from controlplane.dashboard.views.kvcache import KVCachePage
+from controlplane.dashboard.views.lookup import RecreateLookupPage
 from controlplane.dashboard.views.operations import (
     CancelOperation,
     OperationPage,
@@ -27,6 +29,8 @@ urlpatterns = [
     path("fleet/confirm/", ConfirmPage.as_view(), name="confirm"),
     path("agents/<str:name>/", AgentPage.as_view(), name="agent"),
     path("agents/<str:name>/edit/", EditPage.as_view(), name="edit"),
+    path("agents/<str:name>/kvcache/", KVCachePage.as_view(), name="kvcache"),
+    path("agents/<str:name>/lookup/", RecreateLookupPage.as_view(), name="recreate"),
     path("revisions/", RevisionsPage.as_view(), name="revisions"),
     path("revisions/<int:pk>/", RevisionPage.as_view(), name="revision"),
     path("revisions/<int:pk>/restore/", RestorePage.as_view(), name="restore"),

@@ -7,11 +7,31 @@ from django.test import Client
 
 from controlplane.health import with_health
 
+CHROMIUM = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
-@pytest.mark.django_db
-def test_root__browser__is_sent_to_the_index() -> None:
-    answer = Client().get("/")
+
+@pytest.mark.parametrize("accept", [CHROMIUM, "text/html", "text/html, application/json;q=0.9"])
+def test_root__browser__is_sent_to_the_dashboard(accept) -> None:
+    answer = Client().get("/", headers={"accept": accept})
+    assert (answer.status_code, answer["Location"]) == (302, "/dashboard/")
+    assert "Accept" in answer["Vary"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"accept": "*/*"},
+        {"accept": "application/json"},
+        {"accept": "application/json, text/html"},
+        {"accept": "application/json, text/html;q=0.9"},
+        {"accept": "nonsense"},
+    ],
+)
+def test_root__program__is_sent_to_the_index(headers) -> None:
+    answer = Client().get("/", headers=headers)
     assert (answer.status_code, answer["Location"]) == (302, "/api/v1/")
+    assert "Accept" in answer["Vary"]
 
 
 @pytest.mark.django_db

@@ -260,6 +260,42 @@ def test_journey__changed_past_the_control_plane__drift_is_found_with_both_sides
         expect(page.locator("tr.differs")).to_have_count(0, timeout=15_000)
 
 
+def test_journey__one_worker__freeze_rolled_back_lookup_recreated_slots_checked(
+    browser: Browser, served: Site
+) -> None:
+    watched = log_in(browser, served)
+    page = watched.page
+    expect(row(page, "worker-0")).to_contain_text("online", timeout=20_000)
+    page.get_by_role("link", name="worker-0", exact=True).click()
+    watched.check("agent-tools")
+    page.get_by_role("button", name="Freeze", exact=True).click()
+    page.get_by_label("Reason").fill("deploy 42")
+    page.get_by_role("button", name="Freeze: 1 agent").click()
+    page.get_by_role("link", name="Roll back…").click()
+    expect(page.locator(".sheet")).to_contain_text("PUT /freeze/disable")
+    watched.check("rollback")
+    page.get_by_label("Reason").fill("too early")
+    page.get_by_role("button", name="Roll back: 1 agent").click()
+    expect(page.locator("#operation")).to_contain_text("succeeded taken back")
+    watched.check("rolled-back")
+
+    page.get_by_role("link", name="worker-0", exact=True).click()
+    page.get_by_role("link", name="Recreate…").click()
+    expect(page.locator(".facts")).to_contain_text("LMCacheLookupServer")
+    watched.check("recreate")
+    page.get_by_label("Reason").fill("ratio changed")
+    page.get_by_role("button", name="Recreate: 1 agent").click()
+    expect(page.locator("h1")).to_contain_text("lookup.recreate succeeded")
+
+    watched.open("/dashboard/agents/worker-0/")
+    page.get_by_role("link", name="KV cache: layout, checksums…").click()
+    page.get_by_label("Slots", exact=True).fill("0,1,[4,7]")
+    page.get_by_label("Slots in one checksum").fill("2")
+    page.get_by_role("button", name="Ask worker-0").click()
+    expect(page.locator("table").last.locator("tbody tr")).to_have_count(3)
+    watched.check("kvcache")
+
+
 def test_connection__control_plane_stops_and_comes_back__page_says_so_both_times(
     browser: Browser, site: Site
 ) -> None:

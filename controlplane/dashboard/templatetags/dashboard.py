@@ -71,9 +71,9 @@ def bytes_size(size: int) -> str:
 
 
 @register.filter
-def grouped(number: int) -> str:
-    """`12,800`."""
-    return f"{number:,}"
+def grouped(number: float) -> str:
+    """`12,800`, or `0.25` of what is no whole number."""
+    return f"{number:,}" if isinstance(number, int) else f"{number:,.3f}".rstrip("0").rstrip(".")
 
 
 @register.filter

@@ -14,7 +14,8 @@ from controlplane.configuration.models import ConfigRevision
 from controlplane.dashboard.actions import ACTIONS
 from controlplane.dashboard.fleet_rows import agent_row
 from controlplane.dashboard.forms import ReasonForm
-from controlplane.dashboard.rates import tiers_of
+from controlplane.dashboard.lookup_chain import lookup_chain
+from controlplane.dashboard.rates import counters_of, tiers_of
 from controlplane.dashboard.settings_table import Asked, fields_of, read_changes, setting_rows
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.fleet.models import Agent, Dialect
@@ -54,6 +55,8 @@ class AgentPage(DashboardView):
             "settings": [] if revision is None else setting_rows(revision, watch, keys),
             "can_edit": revision is not None and bool(keys),
             "tiers": tiers_of(agent.last_status),
+            "counters": counters_of(agent.last_status),
+            "lookup": lookup_chain(agent.last_status, agent.role),
         }
         if self.is_part():
             return self.part("dashboard/_agent.html", context)

@@ -14,18 +14,18 @@ from controlplane.audit.actors import ActorKind
 from controlplane.dashboard.forms import ReasonForm
 from controlplane.dashboard.paging import page_of
 from controlplane.dashboard.progress import progress_of, waves_of
-from controlplane.dashboard.reverting import (
-    can_be_taken_back,
-    find_made_revisions,
-    find_reversal,
-    is_of_configuration,
+from controlplane.dashboard.rollbacks import (
+    Outcome,
+    is_to_be_offered,
+    preview_rollback,
+    take_back_and_wait,
 )
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.middleware import request_id_of
 from controlplane.operations.cancelling import cancel
 from controlplane.operations.filters import OperationFilter
 from controlplane.operations.models import Operation, State
-from controlplane.operations.planning import plan_operation, plan_retry
+from controlplane.operations.planning import plan_retry
 from controlplane.operations.runner import shared_runner
 from controlplane.rest.pagination import StrictCursorPagination
 from engine.contract import CATALOGUE, ContractError
@@ -69,7 +69,8 @@ class OperationPage(DashboardView):
     def get(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
         """How far it is."""
         operation = _find(operation_id)
-        waves = waves_of(operation.targets.all(), _MOST_TARGETS)
+        targets = list(operation.targets.all())
+        waves = waves_of(targets, _MOST_TARGETS)
         progress = progress_of([operation.pk])[operation.pk]
         is_final = State(operation.state).is_final
         by_people = operation.actor_kind != ActorKind.CONTROLLER and operation.undo_of is None
@@ -81,7 +82,7 @@ class OperationPage(DashboardView):
             "is_final": is_final,
             "can_cancel": not is_final and operation.cancel_requested_at is None,
             "can_retry": is_final and by_people and progress.failed > 0,
-            "can_roll_back": by_people and can_be_taken_back(operation),
+            "can_roll_back": is_to_be_offered(operation, targets),
         }
         if self.is_part():
             return self.part("dashboard/_operation.html", context)
@@ -125,7 +126,7 @@ class RetryOperation(DashboardView):
 
 
 class RollbackPage(DashboardView):
-    """What rolling an operation back would do, and why."""
+    """What taking an operation back would send to whom, and why."""
 
     reads = "operations"
     section = "operations"
@@ -135,34 +136,33 @@ class RollbackPage(DashboardView):
         operation = _find(operation_id)
         if not self.may(UserRole.OPERATOR):
             return redirect("dashboard:operation", operation.pk)
-        if is_of_configuration(operation):
-            made = find_made_revisions(operation)
-            return self.page("dashboard/go_back.html", {"operation": operation, "made": made})
         return self._ask(operation, ReasonForm())
 
     def post(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
-        """Make the operation that does it, and go there."""
+        """Take it back, and say on the operation's page what came of it."""
         operation = _find(operation_id)
         form = ReasonForm(request.POST)
         if not form.is_valid():
             return self._ask(operation, form, HTTPStatus.BAD_REQUEST)
-        planned = plan_operation(
-            find_reversal(operation).to_plan(form.cleaned_data["reason"]),
-            key=form.cleaned_data["key"],
-            actor=user_actor(request),
-            request_id=request_id_of(request),
-        )
-        shared_runner().start(planned.operation)
-        return _to(planned.operation)
+        try:
+            outcome = take_back_and_wait(
+                operation,
+                actor=user_actor(request),
+                reason=form.cleaned_data["reason"],
+                request_id=request_id_of(request),
+            )
+        except ContractError as error:
+            messages.error(request, error.message)
+        else:
+            _tell(request, outcome)
+        return _to(operation)
 
     def _ask(
         self, operation: Operation, form: ReasonForm, status: HTTPStatus = HTTPStatus.OK
     ) -> HttpResponse:
-        reversal = find_reversal(operation)
         context: dict[str, object] = {
             "operation": operation,
-            "reversal": reversal,
-            "endpoint": reversal.to_plan("").endpoint,
+            "preview": preview_rollback(operation),
             "form": form,
         }
         return self.page("dashboard/rollback.html", context, status)
@@ -177,3 +177,18 @@ def _find(operation_id: UUID) -> Operation:
 
 def _to(operation: Operation) -> HttpResponse:
     return HttpResponseRedirect(reverse("dashboard:operation", args=[operation.pk]))
+
+
+def _tell(request: HttpRequest, outcome: Outcome) -> None:
+    count = outcome.expected
+    agents = "1 agent" if count == 1 else f"{count} agents"
+    if not outcome.is_over:
+        messages.info(request, "It is being taken back; this page says how far that has come.")
+    elif len(outcome.told) < count:
+        messages.error(request, "It was not taken back everywhere; the server's log says why.")
+    elif outcome.left:
+        messages.warning(
+            request, f"Not taken back on {len(outcome.left)} of {agents}; see below why."
+        )
+    else:
+        messages.success(request, f"Taken back on {agents}.")

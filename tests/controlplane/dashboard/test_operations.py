@@ -9,7 +9,6 @@ from django.test.utils import CaptureQueriesContext
 from controlplane.audit.models import AuditEntry
 from controlplane.fleet.models import Agent
 from controlplane.forwarding.transport import NotSent
-from controlplane.modes.models import DesiredMode
 from controlplane.operations.models import Operation, State
 from controlplane.operations.planning import Plan, plan_operation
 from controlplane.operations.selecting import Selector
@@ -161,80 +160,6 @@ def test_retry__nobody_failed__says_so(operator, fleet, runner) -> None:
     operation = carried_out(runner, plan("enable_freeze", "worker-0"))
     answer = operator.post(url_of(operation, "retry"), follow=True)
     assert "only agents that failed" in text_of(answer)
-
-
-def test_rollback__frozen__preview_then_an_operation_that_unfreezes(
-    operator, fleet, runner
-) -> None:
-    simulated = [fleet(f"worker-{number}")[1] for number in range(3)]
-    # Was frozen before, so that rolling back changes nothing there.
-    carried_out(runner, plan("enable_freeze", "worker-2"))
-    operation = carried_out(runner, plan("enable_freeze", "worker-0", "worker-1", "worker-2"))
-    # Somebody changed this one since.
-    carried_out(runner, plan("disable_freeze", "worker-1"))
-
-    preview = text_of(operator.get(url_of(operation, "rollback/")))
-    assert "Roll back freeze.enable: 1 agent " in preview
-    assert "freeze.disable" in preview
-    assert "worker-1" not in preview
-
-    answer = operator.post(url_of(operation, "rollback/"), {"reason": "oops", "key": KEY})
-    undone = runner.wait_for(answer["Location"].split("/")[-2], 10)
-    assert (undone.action, undone.reason, undone.state) == (
-        "freeze.disable",
-        "oops",
-        State.SUCCEEDED,
-    )
-    assert [agent.freeze for agent in simulated] == [False, False, True]
-    assert not DesiredMode.objects.get(agent="worker-0", mode="freeze").value
-
-
-def test_rollback__of_a_bypass__names_the_backend(operator, fleet, runner) -> None:
-    _, simulated = fleet()
-    operation = carried_out(
-        runner, plan("add_bypass", "worker-0", parameters={"backend_name": "RemoteBackend"})
-    )
-    assert "bypass.remove of RemoteBackend" in text_of(operator.get(url_of(operation, "rollback/")))
-    answer = operator.post(url_of(operation, "rollback/"), {"reason": "oops", "key": KEY})
-    runner.wait_for(answer["Location"].split("/")[-2], 10)
-    assert simulated.bypassed == []
-
-
-def test_rollback__no_reason__is_asked_for_and_nothing_is_done(operator, fleet, runner) -> None:
-    fleet()
-    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
-    page = operator.post(url_of(operation, "rollback/"), {"reason": "", "key": KEY})
-    assert page.status_code == 400
-    assert "Say why" in text_of(page)
-    assert Operation.objects.count() == 1
-
-
-def test_rollback__nothing_left_to_take_back__409_says_why(operator, fleet, runner) -> None:
-    fleet()
-    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
-    carried_out(runner, plan("disable_freeze", "worker-0"))
-    page = operator.get(url_of(operation, "rollback/"))
-    assert page.status_code == 409
-    assert "changed nothing that still is as it left it" in text_of(page)
-
-
-def test_rollback__of_configurations__leads_each_agent_to_the_revision_before(
-    operator, fleet, runner
-) -> None:
-    for number in range(2):
-        fleet(f"worker-{number}")
-    operation = carried_out(
-        runner, plan("update_conf", "worker-0", "worker-1", body={"min_retrieve_tokens": 64})
-    )
-    # Somebody changed this one since.
-    carried_out(runner, plan("update_conf", "worker-1", body={"min_retrieve_tokens": 7}))
-    assert url_of(operation, "rollback/") in operator.get(url_of(operation)).content.decode()
-    page = operator.get(url_of(operation, "rollback/"))
-    assert "worker-0 revision 2 revision 1…" in text_of(page)
-    assert "worker-1" not in text_of(page)
-    restore = re.search(r'href="(/dashboard/revisions/\d+/restore/)"', page.content.decode())
-    assert restore is not None
-    assert "min_retrieve_tokens 64 0" in text_of(operator.get(restore[1]))
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry", "rollback/"])
