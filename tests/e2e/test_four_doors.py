@@ -33,9 +33,10 @@ BODIES = {"update_conf": ConfValues, "load_fs_chunks": ChunksToLoad}
 # What names the door or the moment, and what tells how often somebody asked.
 _OF_THE_DOOR = frozenset({"actor_kind", "actor_name", "actor_ref", "source_address", "user_agent"})
 _VARIES = frozenset(
-    {"answer", "before", "after", "diff", "id", "created_at", "request_id", "operation_id", "links"}
+    {"answer", "before", "diff", "id", "created_at", "request_id", "operation_id", "links"}
     | {"duration_ms", "key_id", "previous", "mac"}
 )
+_SPELLED = {"format": "format_"}
 STAGES = ["completed", "requested"]
 
 
@@ -109,9 +110,11 @@ def typed(parameter: Parameter, value: str) -> object:
 def call_by_client(client: AuthenticatedClient, call: Call) -> Answer:
     endpoint = call.endpoint
     module = import_module(f"kvplane_client.api.{endpoint.group}.{endpoint.operation_id}_of_agent")
-    # It sends defaults too, unless it is told not to.
+    # It sends defaults too, unless it is told not to, and avoids names that Python has.
     options: dict[str, object] = {
-        parameter.name: typed(parameter, call.parameters[parameter.name])
+        _SPELLED.get(parameter.name, parameter.name): typed(
+            parameter, call.parameters[parameter.name]
+        )
         if parameter.name in call.parameters
         else UNSET
         for parameter in endpoint.parameters
@@ -199,21 +202,24 @@ def call_by_command(by_command: dict[str, Any], call: Call) -> Answer:
     return Answer(target["status"], request_id)
 
 
-def trail_of(site: Site, call: Call, answer: Answer) -> list[dict[str, object]]:
-    """What the call left on record, but for what differs from door to door and from
-    moment to moment."""
+def entries_of(session: httpx.Client, answer: Answer) -> list[dict[str, object]]:
+    """Everything that the call left on record, newest first."""
+    found = session.get("/api/v1/audit/", params={"request_id": answer.request_id})
+    return found.raise_for_status().json()["results"]
+
+
+def told(call: Call, entries: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The entries but for what differs from door to door and from moment to moment."""
     left_out = _VARIES | _OF_THE_DOOR
     if not call.changes:
         # A read is recorded with the path or the command by which it came.
         left_out |= {"request"}
     return [
-        {name: value for name, value in entry.items() if name not in left_out}
-        for entry in site.audit(request_id=answer.request_id)
+        {name: value for name, value in entry.items() if name not in left_out} for entry in entries
     ]
 
 
-def callers(site: Site, answer: Answer) -> set[tuple[object, object]]:
-    entries = site.audit(request_id=answer.request_id)
+def callers(entries: list[dict[str, object]]) -> set[tuple[object, object]]:
     return {(entry["actor_kind"], entry["actor_name"]) for entry in entries}
 
 
@@ -244,13 +250,14 @@ def test_call__through_four_doors__same_status_and_same_record(
     assert {door: answer.status for door, answer in answers.items()} == dict.fromkeys(
         answers, call.status
     )
-    trails = {door: trail_of(site, call, answer) for door, answer in answers.items()}
-    expected = trails.pop("client")
+    left = {door: entries_of(session, answer) for door, answer in answers.items()}
+    trails = {door: told(call, entries) for door, entries in left.items()}
+    expected = trails["client"]
     assert [entry["stage"] for entry in expected] == (STAGES if call.changes else ["event"])
     assert {entry["agent"] for entry in expected} == {agent_for(call)}
     assert {entry["reason"] for entry in expected} == {REASON if call.changes else ""}
     assert trails == dict.fromkeys(trails, expected)
-    assert {door: callers(site, answer) for door, answer in answers.items()} == {
+    assert {door: callers(entries) for door, entries in left.items()} == {
         "client": {("token", f"{USER}/test")},
         "browser": {("user", USER)},
         "admin": {("user", USER)},
