@@ -33,7 +33,7 @@ BODIES = {"update_conf": ConfValues, "load_fs_chunks": ChunksToLoad}
 # What names the door or the moment, and what tells how often somebody asked.
 _OF_THE_DOOR = frozenset({"actor_kind", "actor_name", "actor_ref", "source_address", "user_agent"})
 _VARIES = frozenset(
-    {"answer", "before", "diff", "id", "created_at", "request_id", "operation_id", "links"}
+    {"answer", "id", "created_at", "request_id", "operation_id", "links"}
     | {"duration_ms", "key_id", "previous", "mac"}
 )
 _SPELLED = {"format": "format_"}
