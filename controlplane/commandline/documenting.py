@@ -27,7 +27,7 @@ account that runs it as the actor. Whoever may run it needs no token, so guard t
   progress bar where standard error is a terminal. Ctrl-C, or the end of `--wait`, leaves the rest
   of it to the controllers and tells its id.
 - A run that could have changed something and was refused is on record as `command.run`. Reads are
-  on record as `KVPLANE_AUDIT_READS` wants.
+  on record as `KVPLANE_AUDIT_READS` wants, those of agents with an entry for each agent.
 - `-v 2` shows the log, with the tracebacks of what failed.
 """
 _COMPLETION = """\

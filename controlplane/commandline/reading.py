@@ -1,6 +1,7 @@
 """Reads: a documented call that changes nothing, on one agent or many."""
 
 from argparse import ArgumentParser
+from dataclasses import replace
 
 from django.conf import settings
 
@@ -11,7 +12,7 @@ from controlplane.commandline.outcomes import told_of_targets
 from controlplane.commandline.refusals import BadArgument
 from controlplane.commandline.run import Run, Verb
 from controlplane.commandline.selecting import add_selector, agents_for, selector_of
-from controlplane.commandline.told import Told
+from controlplane.commandline.told import AgentRead, Told
 from controlplane.forwarding import AgentAnswer, AgentFailure
 from controlplane.operations.outcomes import outcome_of
 from engine.contract import Endpoint, endpoint
@@ -97,7 +98,9 @@ def ask(run: Run, asked: Endpoint) -> Told:
         }
         for agent, result in zip(agents, results, strict=True)
     ]
-    return told_of_targets({"endpoint": asked.operation_id}, targets)
+    told = told_of_targets({"endpoint": asked.operation_id}, targets)
+    reads = [AgentRead(agent, result) for agent, result in zip(agents, results, strict=True)]
+    return replace(told, reads=reads)
 
 
 def _said(result: AgentAnswer | AgentFailure) -> dict[str, object]:

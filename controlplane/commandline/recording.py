@@ -6,6 +6,7 @@ changed, that changed nothing, and reads that the policy wants.
 """
 
 import logging
+from http import HTTPStatus
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -13,10 +14,12 @@ from django.db import DatabaseError
 from controlplane.audit import services as audit
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.reads import ReadPolicy, policy_for
+from controlplane.audit.redaction import hide_named
 from controlplane.audit.trail import Trail
 from controlplane.commandline.exits import Exit
 from controlplane.commandline.run import Run, Verb
-from controlplane.commandline.told import Told
+from controlplane.commandline.told import AgentRead, Told
+from controlplane.configuration.services import known_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +45,15 @@ def record_run(verb: Verb, run: Run, followed: Trail, told: Told) -> None:
 
 
 def record_read(verb: Verb, run: Run, told: Told) -> None:
-    """Note a read, if the policy wants that. Raises django.db.DatabaseError, and then
-    nothing may be told."""
+    """Note a read, if the policy wants that: of every agent by itself, as over HTTP.
+    Raises django.db.DatabaseError, and then nothing may be told."""
     policies = settings.KVPLANE_AUDIT_READS
     policy = policy_for(verb.reads(run), policies) if policies else ReadPolicy.OFF
     if policy is ReadPolicy.OFF:
+        return
+    for read in told.reads:
+        _record_agent_read(verb, run, read, policy)
+    if told.reads:
         return
     audit.record(
         action="request.read",
@@ -56,6 +63,23 @@ def record_read(verb: Verb, run: Run, told: Told) -> None:
         request=_described(verb, run),
         answer=told.document if policy is ReadPolicy.FULL else None,
         outcome="succeeded" if told.exit is Exit.DONE else "failed",
+    )
+
+
+def _record_agent_read(verb: Verb, run: Run, read: AgentRead, policy: ReadPolicy) -> None:
+    agent, answer = read.agent, None
+    if policy is ReadPolicy.FULL:
+        answer = hide_named(read.said, known_secrets([agent.name]))
+    audit.record(
+        action="request.read",
+        actor=run.actor,
+        request_id=run.request_id,
+        agent=agent.name,
+        engine=agent.engine.name,
+        request=_described(verb, run),
+        answer=answer,
+        outcome="succeeded" if read.result.status < HTTPStatus.BAD_REQUEST else "failed",
+        status=read.result.status,
     )
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine.contract import CATALOGUE
 from tests.support.controlplane import prepare, register
 from tests.support.processes import ROOT, clean_environment, free_ports, running
 
@@ -213,37 +212,6 @@ def test_exit__database_away__6_in_one_line(installed: Installation) -> None:
     assert (finished.returncode, finished.stdout) == (6, "")
     assert finished.stderr.startswith("CommandError: The database failed: ")
     assert "Traceback" not in finished.stderr
-
-
-# What these agents do not have: vLLM, a remote store, that file, counts before they are
-# configured.
-_NOT_HERE = {
-    "add_bypass": 400,
-    "remove_bypass": 400,
-    "get_inference_version": 503,
-    "load_fs_chunks": 400,
-    "start_chunk_statistics": 400,
-    "stop_chunk_statistics": 400,
-    "reset_chunk_statistics": 400,
-    "get_chunk_statistics_status": 400,
-}
-
-
-def test_every_endpoint__by_its_command__is_answered_by_a_real_agent(
-    installed: Installation,
-) -> None:
-    ran = json.loads(
-        installed.output("python -m tests.support.every_command scheduler worker-0 2>/dev/null")
-    )
-
-    assert set(ran) == {entry.operation_id for entry in CATALOGUE}
-    for entry in CATALOGUE:
-        said = ran[entry.operation_id]
-        (target,) = said["said"]["targets"]
-        status = _NOT_HERE.get(entry.operation_id, 200)
-        assert (entry.operation_id, target["status"]) == (entry.operation_id, status)
-        assert said["exit"] == (0 if status == 200 else 1)
-        assert ("state" in said["said"]) == (entry.action is not None)
 
 
 def test_progress__standard_error_is_a_terminal__a_bar_there_and_json_on_standard_output(

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -22,10 +22,11 @@ _AGENT_TOKEN = "agent-token-for-the-admin-tests"
 
 @dataclass(frozen=True)
 class Site:
-    """Where it is, and a token for its API."""
+    """Where it is, a token for its API, and the environment of its processes."""
 
     url: str
     token: str
+    environment: dict[str, str] = field(repr=False)
 
     def api(self, path: str, **params: str) -> dict[str, object]:
         """What the API says."""
@@ -101,7 +102,7 @@ def running_site(directory: Path) -> Iterator[Site]:
             serve_command(port + 3), environment, directory / "controlplane.log", [f"{url}/health"]
         ),
     ):
-        yield Site(url, token)
+        yield Site(url, token, environment)
 
 
 @dataclass

@@ -49,7 +49,7 @@ def test_command__of_an_endpoint__sends_and_records_what_the_api_does(
     changes = endpoint.action is not None
     finished = run_json(
         *command_of(endpoint),
-        *arguments_of(endpoint),
+        *arguments_of(endpoint, query_of(endpoint), endpoint.body_example),
         *("--agent", agent.name),
         *(("--reason", "tried") if changes else ()),
     )

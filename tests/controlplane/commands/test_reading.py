@@ -7,6 +7,7 @@ from django.db import DatabaseError
 
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.reads import ReadPolicy
+from controlplane.configuration.models import ConfigSchema
 from controlplane.fleet.models import Agent
 from controlplane.forwarding.transport import NotSent
 from engine.contract import Role
@@ -79,11 +80,44 @@ def test_read__with_policy__is_on_record_as_over_the_api(settings):
     run("hotcache", "status", "--agent", "w0")
 
     full, metadata = AuditEntry.objects.filter(action="request.read").order_by("id")
-    assert full.target == "command:freeze status"
+    assert (full.target, full.agent, full.status) == ("agent:w0", "w0", 200)
+    assert full.engine == Agent.objects.get(name="w0").engine.name
     assert full.request == {"command": "freeze status", "arguments": {"agent": ["w0"]}}
-    assert full.answer["targets"][0]["answer"]["freeze"] is True
+    assert full.answer["freeze"] is True
     assert (full.actor_kind, metadata.target) == ("command", "command:agents list")
     assert metadata.answer is None
+
+
+def test_read__of_many_with_policy__is_on_record_for_each_of_them(settings, fleet):
+    settings.KVPLANE_AUDIT_READS = {"freeze": ReadPolicy.FULL}
+    fleet("w2")[1].before = refuse
+
+    run("freeze", "status", "--all")
+
+    entries = AuditEntry.objects.filter(action="request.read").order_by("id")
+    assert [(entry.agent, entry.outcome, entry.status) for entry in entries] == [
+        ("w0", "succeeded", 200),
+        ("w1", "succeeded", 200),
+        ("w2", "failed", 502),
+    ]
+    assert len({entry.request_id for entry in entries}) == 1
+    assert entries[2].answer["error"] == "Agent unreachable"
+
+
+def test_read__of_a_secret_that_the_agent_does_not_hide__is_not_on_record(settings, fleet):
+    settings.KVPLANE_AUDIT_READS = {"conf": ReadPolicy.FULL}
+    agent, simulated = fleet("w2")
+    simulated.schema["blob"] = {**simulated.schema["remote_serde"], "secret": True}
+    simulated.conf["blob"] = "hush"
+    ConfigSchema.objects.create(
+        agent=agent.name, keys=simulated.schema, read_at=agent.registered_at
+    )
+
+    run("conf", "get", "--agent", "w2")
+
+    entry = AuditEntry.objects.get(action="request.read")
+    assert entry.answer["blob"] == "***"
+    assert "hush" not in entry.document
 
 
 def test_read__is_to_be_on_record_and_cannot__is_not_told(settings, monkeypatch):
