@@ -19,6 +19,10 @@ from controlplane.live.consumers import BAD_REQUEST, TRY_AGAIN, EventsConsumer
 from controlplane.live.credentials import UNAUTHENTICATED, Refused
 
 
+# The threads that read look after connections that an earlier test may have left them.
+pytestmark = pytest.mark.django_db
+
+
 class Table:
     """Stands in for the queries. Entries of the kind `other.kind` are filtered out."""
 
