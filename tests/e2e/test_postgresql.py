@@ -9,7 +9,7 @@ import pytest
 from tests.support.postgresql_server import find_programs, running_postgresql
 from tests.support.processes import ROOT, clean_environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 PARTS = (
     *("audit", "configuration", "dashboard", "fleet", "modes", "operations", "reconcile"),
     *("statistics", "commands/test_doctor.py"),
@@ -30,7 +30,7 @@ def test_controlplane__on_postgresql__writes_as_on_sqlite() -> None:
             env=clean_environment(DATABASE_URL=url),
             capture_output=True,
             text=True,
-            timeout=580,
+            timeout=1180,
         )
     assert finished.returncode == 0, finished.stdout[-6000:]
     assert " passed" in finished.stdout.splitlines()[-1]

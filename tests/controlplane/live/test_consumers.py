@@ -18,7 +18,6 @@ from controlplane.live import consumers
 from controlplane.live.consumers import BAD_REQUEST, TRY_AGAIN, EventsConsumer
 from controlplane.live.credentials import UNAUTHENTICATED, Refused
 
-
 # The threads that read look after connections that an earlier test may have left them.
 pytestmark = pytest.mark.django_db
 
