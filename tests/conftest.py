@@ -12,9 +12,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Processes share the work file by file, because what a file starts is slow to start.
     The functional suite stays together: it looks at what all of it has called."""
     for item in items:
-        path = item.path
-        group = path.parent if path.parent.name == "functional" else path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+        file, _, _ = item.nodeid.partition("::")
+        group = "functional" if item.path.parent.name == "functional" else file
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 class OutsideConnection(AssertionError):
