@@ -23,6 +23,7 @@ from controlplane.audit.models import AuditEntry, Stage
 logger = logging.getLogger(__name__)
 GROUP = "events"
 _DENIED = "denied"
+_READ = "request.read"
 
 
 class _Bound:
@@ -35,9 +36,12 @@ def bind_loop(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def is_event(entry: AuditEntry) -> bool:
-    """Whether the entry says that something happened: not what was only asked for, nor
-    what was denied."""
-    return bool(entry.stage != Stage.REQUESTED and entry.outcome != _DENIED)
+    """Whether the entry says that something happened: not what was only asked for, what
+    was denied, or what was only read; whoever looks because of an event would make
+    another one."""
+    return bool(
+        entry.stage != Stage.REQUESTED and entry.outcome != _DENIED and entry.action != _READ
+    )
 
 
 def event_of(entry: AuditEntry) -> dict[str, object]:
@@ -72,6 +76,7 @@ def events_after(
     found = AuditEntry.objects.filter(id__gt=cursor, id__lte=until)
     found = found.defer("document", "previous", "mac", "key_id")
     found = found.exclude(stage=Stage.REQUESTED).exclude(outcome=_DENIED)
+    found = found.exclude(action=_READ)
     if agent:
         found = found.filter(agent=agent)
     wanted = Q()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 _RATES = (
     ("lookup_hit_tokens", "lookup_tokens", "tokens looked up"),
@@ -9,6 +10,7 @@ _RATES = (
     ("retrieved_tokens", "requested_tokens", "tokens asked for"),
 )
 _MEMORY = "LocalCPUBackend"
+_MOST = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,14 @@ def counters_of(status: Mapping[str, object]) -> list[tuple[str, float]]:
     if not isinstance(counters, Mapping):
         return []
     numbers = ((str(name), value) for name, value in sorted(counters.items()))
-    return [
-        (name, value)
-        for name, value in numbers
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
+    return [(name, value) for name, value in numbers if _is_number(value)]
 
 
 def _count(counts: Mapping[str, object], name: str) -> int:
     value = counts.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(value)
+    return int(value) if _is_number(value) else 0
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """One that somebody could have counted: agents may say anything."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST

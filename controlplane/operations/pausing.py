@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 from django.utils import timezone
 
 from controlplane.operations.lease import LEASE, this_process, until
@@ -67,10 +67,16 @@ class Pauses:
         while self._wait():
             try:
                 self._look()
-            except DatabaseError:
+            except Error:
                 logger.exception("paused operations could not be looked at")
+                self._wait_for_the_database()
             finally:
                 connections.close_all()
+
+    def _wait_for_the_database(self) -> None:
+        with self._changed:
+            if not self._closing:
+                self._changed.wait(LOOK_S)
 
     def _wait(self) -> bool:
         """Until it is time to look; whether to look at all."""

@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from tests.e2e.test_pages import CHROMIUM_FLAGS, chromium
+from tests.support.chromium import FLAGS, chromium_path
 from tests.support.controlplane import PASSWORD, prepare, register, serve_command
 from tests.support.processes import clean_environment, free_ports, running
 
@@ -134,7 +134,7 @@ class Watched:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
         yield browser
         browser.close()
 

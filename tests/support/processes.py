@@ -15,11 +15,16 @@ import httpx
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 90.0
+_FIRST_PORT, _PORTS_OF_ONE, _SHARES = 10_000, 5_000, 4
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` consecutive ports that are free just now."""
-    for first in range(20_000 + os.getpid() % 20_000, 60_000, count):
+    """The first of `count` consecutive ports that are free just now. Processes that share
+    the tests have ports of their own, and none of those that connections go out from."""
+    place = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    begin = _FIRST_PORT + place % _SHARES * _PORTS_OF_ONE
+    offset = os.getpid() * 37 % (_PORTS_OF_ONE // 2)
+    for first in range(begin + offset, begin + _PORTS_OF_ONE - count, count):
         sockets = []
         try:
             for port in range(first, first + count):

@@ -56,6 +56,7 @@ def channel(monkeypatch) -> Iterator[str]:
     """Somebody who listens, in a process whose server is not running."""
     monkeypatch.setattr(events._Bound, "loop", None)
     layer = get_channel_layer()
+    async_to_sync(layer.flush)()
     name = async_to_sync(layer.new_channel)()
     async_to_sync(layer.group_add)(GROUP, name)
     yield name
@@ -107,13 +108,19 @@ def test_record__change_is_rolled_back__nothing_is_sent_or_found(published):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("stage", "outcome"), [(Stage.REQUESTED, ""), (Stage.EVENT, "denied"), ("requested", "")]
+    ("action", "stage", "outcome"),
+    [
+        ("thing.done", Stage.REQUESTED, ""),
+        ("thing.done", Stage.EVENT, "denied"),
+        ("thing.done", "requested", ""),
+        ("request.read", Stage.EVENT, "succeeded"),
+    ],
 )
 def test_record__nothing_happened__nothing_is_sent(
-    published, django_capture_on_commit_callbacks, stage, outcome
+    published, django_capture_on_commit_callbacks, action, stage, outcome
 ):
     with django_capture_on_commit_callbacks(execute=True):
-        entry = happen(stage=stage, outcome=outcome)
+        entry = happen(action, stage=stage, outcome=outcome)
 
     assert published == []
     assert list(events_after(0, entry.pk)) == []

@@ -170,6 +170,12 @@ def test_pages__agent_says_nonsense__are_shown_all_the_same(operator, make_agent
     }
     agent.save()
     assert operator.get(path).status_code == 200
+    agent.last_status = {
+        "storage": {"LocalCPUBackend": {"capacity_bytes": 10**400, "used_bytes": -1, "chunks": 1}},
+        "counters": {"lookup_tokens": 10**400, "lookup_hit_tokens": 1, "seconds": 1e300},
+    }
+    agent.save()
+    assert operator.get(path).status_code == 200
 
 
 def test_page__database_fails__503_page_that_says_so(viewer, monkeypatch) -> None:

@@ -3,8 +3,10 @@
 import time
 
 import pytest
+from django.db import InterfaceError
 from django.utils import timezone
 
+from controlplane.operations import pausing
 from controlplane.operations.models import Operation, State
 from controlplane.operations.runner import Runner
 from controlplane.reconcile.finishing import Finisher
@@ -44,6 +46,28 @@ def test_pause__of_more_operations_than_there_are_threads__holds_up_nobody(
 
     assert operation["state"] == "succeeded"
     assert Operation.objects.filter(state=State.RUNNING).count() == 10
+
+
+def test_pause__database_is_away__is_asked_now_and_then_and_again_when_it_is_back(
+    operator_api, fleet, runner, monkeypatch
+):
+    for number in range(2):
+        fleet(f"w{number}")
+    identifier = begin_paused(operator_api, LONG)
+    still_ours, asked = pausing._still_ours, []
+
+    def away(operations):
+        asked.append(time.monotonic())
+        if len(asked) < 4:
+            raise InterfaceError("the connection is closed")
+        return still_ours(operations)
+
+    monkeypatch.setattr(pausing, "_still_ours", away)
+    wait_until(lambda: len(asked) > 4, seconds=20)
+    operator_api.post(f"{URL}{identifier}/cancel")
+    wait_until(lambda: Operation.objects.get().state == State.CANCELLED, seconds=5)
+
+    assert asked[3] - asked[0] >= 3 * pausing.LOOK_S
 
 
 def test_pause__cancelled__ends_at_once_and_calls_no_more(operator_api, fleet, runner):
