@@ -25,6 +25,7 @@ from controlplane.fleet import services
 from controlplane.fleet.forms import AgentForm, EngineForm
 from controlplane.fleet.models import Agent, Engine, EnrolmentToken
 from controlplane.middleware import request_id_of
+from controlplane.reconcile.models import Watch
 from controlplane.rest.admin import RoleModelAdmin
 from controlplane.rest.issuing import issued_page
 
@@ -214,6 +215,14 @@ class AgentAdmin(ConfirmingAdmin):
     def last_said(self, agent: Agent) -> SafeString:
         """What it said last."""
         return show.document(agent.last_status)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """What goes with the agents. The control loop's notes on an agent are nobody's to
+        delete alone, and go with it."""
+        deleted, counts, needed, protected = super().get_deleted_objects(objs, request)
+        return deleted, counts, needed - {str(Watch._meta.verbose_name)}, protected
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Forget the agent, on the record."""
