@@ -36,7 +36,6 @@ class ConfigRevisionAdmin(LongListAdmin, ConfirmingAdmin):
         exact("actor_name", title="actor"),
         BeforeFilter,
     )
-    date_hierarchy = "created_at"
     searched = ("agent", "actor_name", "operation_id")
     search_help_text = "The whole name of an agent or an actor, or an operation."
     readonly_fields = (

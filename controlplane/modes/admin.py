@@ -68,7 +68,6 @@ class ModeChangeAdmin(LongListAdmin):
         exact("actor_name", title="actor"),
         BeforeFilter,
     )
-    date_hierarchy = "created_at"
     searched = ("agent", "actor_name", "operation_id")
     search_help_text = "The whole name of an agent or an actor, or an operation."
     readonly_fields = ("agent_link", "turned", "state_mark", "operation_link", "request_link")

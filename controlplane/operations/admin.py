@@ -47,7 +47,6 @@ class OperationAdmin(LongListAdmin, ConfirmingAdmin):
         exact("undo_of", title="operation taken back"),
         BeforeFilter,
     )
-    date_hierarchy = "created_at"
     searched = ("id", "action", "actor_name", "request_id", "targets__agent")
     search_help_text = "The whole of an id, an action, an actor, a request or an agent's name."
     readonly_fields = (

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
 from django.db import transaction
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from controlplane.accounts.models import User, UserRole
@@ -18,12 +20,35 @@ else:
     _ModelAdmin = ModelAdmin
 
 
+class ForgivingList(ChangeList):
+    """Takes a filter in the URL that no date can be for one that cannot be read. Django
+    does so only for what it notices before it asks the database."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """The rows. Raises IncorrectLookupParameters."""
+        try:
+            return super().get_queryset(request, exclude_parameters)
+        except (OverflowError, ValueError) as error:
+            raise IncorrectLookupParameters(error) from error
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Look the page up. Raises IncorrectLookupParameters."""
+        try:
+            super().get_results(request)
+        except (OverflowError, ValueError) as error:
+            raise IncorrectLookupParameters(error) from error
+
+
 class RoleModelAdmin(_ModelAdmin):
     """Lets users with `view_role` look and admins change; django's own model
     permissions play no part."""
 
     view_role: ClassVar[UserRole] = UserRole.VIEWER
     change_role: ClassVar[UserRole] = UserRole.ADMIN
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """A list that any URL may ask for."""
+        return ForgivingList
 
     def changeform_view(
         self,
