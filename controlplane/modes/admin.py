@@ -16,6 +16,7 @@ from controlplane.rest.admin import ReadOnlyModelAdmin
 class DesiredModeAdmin(ReadOnlyModelAdmin):
     """What the modes of each agent should be now."""
 
+    reads = "modes"
     list_display = ("agent_link", "mode", "backend", "on", "since", "expires_at", "change_link")
     list_display_links = ("mode",)
     list_filter = (exact("agent"), "mode", "value")
@@ -50,6 +51,7 @@ class DesiredModeAdmin(ReadOnlyModelAdmin):
 class ModeChangeAdmin(LongListAdmin):
     """Every change of freeze, hot cache and bypasses."""
 
+    reads = "mode-changes"
     list_display = (
         "created_at",
         "agent_link",

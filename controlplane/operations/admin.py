@@ -28,6 +28,7 @@ def _on_agent(operations: QuerySet[Any], name: str) -> QuerySet[Any]:
 class OperationAdmin(LongListAdmin, ConfirmingAdmin):
     """Changes that were asked for, with the outcome for every agent."""
 
+    reads = "operations"
     confirmations = ON_OPERATIONS
     panel_template = "admin/kvplane/operation_panel.html"
     list_display = (
@@ -179,6 +180,7 @@ class OperationAdmin(LongListAdmin, ConfirmingAdmin):
 class OperationTargetAdmin(LongListAdmin):
     """Operations' parts on one agent each."""
 
+    reads = "operations"
     list_display = (
         "agent_link",
         "state_mark",

@@ -11,7 +11,10 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from controlplane.accounts.models import User, UserRole
+from controlplane.audit import trail
 from engine.contract import ContractError
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 # Generic for the type checker only: at run time django's class takes no argument.
 if TYPE_CHECKING:
@@ -45,10 +48,39 @@ class RoleModelAdmin(_ModelAdmin):
 
     view_role: ClassVar[UserRole] = UserRole.VIEWER
     change_role: ClassVar[UserRole] = UserRole.ADMIN
+    reads: ClassVar[str]
+    """The resource that the pages show, as the policy of reads calls it."""
+
+    def follow_read(self, request: HttpRequest) -> None:
+        """Note what the present request reads, for whoever keeps reads on record."""
+        followed = trail.current()
+        if followed is not None and request.method in _SAFE:
+            followed.reads = self.reads
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """A list that any URL may ask for."""
         return ForgivingList
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, a read."""
+        self.follow_read(request)
+        return super().changelist_view(request, extra_context)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Django's own history of a record, a read."""
+        self.follow_read(request)
+        return super().history_view(request, object_id, extra_context)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Deleting; asking back is a read."""
+        self.follow_read(request)
+        return super().delete_view(request, object_id, extra_context)
 
     def changeform_view(
         self,
@@ -59,6 +91,7 @@ class RoleModelAdmin(_ModelAdmin):
     ) -> HttpResponse:
         """The form. What a service refuses after the form found nothing wrong,
         because somebody else was faster, is told above the form."""
+        self.follow_read(request)
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except ContractError as error:
