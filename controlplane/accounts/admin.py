@@ -25,6 +25,7 @@ admin.site.unregister(Group)
 class UserAdmin(RoleModelAdmin):
     """Users and their roles."""
 
+    reads = "users"
     view_role = UserRole.ADMIN
     form = UserForm
     fields = ("username", "email", "role", "is_active", "new_password")
@@ -80,6 +81,7 @@ class UserAdmin(RoleModelAdmin):
 class ApiTokenAdmin(RoleModelAdmin):
     """API tokens: made and revoked, never changed, never shown."""
 
+    reads = "tokens"
     view_role = UserRole.ADMIN
     form = ApiTokenForm
     list_display = (

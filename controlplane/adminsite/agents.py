@@ -1,5 +1,6 @@
 """What can be done with agents from the admin: modes, through `operations`; and asking."""
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from controlplane.operations.waiting import start_and_wait
 from engine import contract
 from engine.contract import Role
 
+_INCOMPLETE = "The form was incomplete; begin again from the page before."
 BACKENDS = ("LocalCPUBackend", "LocalDiskBackend", "RemoteBackend")
 
 
@@ -41,10 +43,23 @@ class BackendField(forms.CharField):
         )
 
 
+class SwitchForm(EndingForm):
+    """Why, and until when; and a key, so that a form that is sent twice is one operation."""
+
+    key = forms.RegexField(
+        r"^[0-9a-f]{32}$",
+        widget=forms.HiddenInput,
+        error_messages={"required": _INCOMPLETE, "invalid": _INCOMPLETE},
+    )
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data, initial={"key": uuid.uuid4().hex})
+
+
 class SwitchMode(Confirmation):
     """A mode is switched on or off."""
 
-    form_class = EndingForm
+    form_class = SwitchForm
 
     def __init__(self, name: str, label: str, operation_id: str, what_happens: str) -> None:
         self.name, self.label = name, label
@@ -73,7 +88,7 @@ class SwitchMode(Confirmation):
         return {}
 
     def carry_out(
-        self, request: HttpRequest, records: Sequence[Agent], form: EndingForm
+        self, request: HttpRequest, records: Sequence[Agent], form: SwitchForm
     ) -> HttpResponse:
         """Perform it on one agent, plan it for several, and tell what came of it."""
         plan = Plan(
@@ -88,7 +103,10 @@ class SwitchMode(Confirmation):
         if len(records) == 1:
             return _perform(request, records[0], plan)
         planned = plan_operation(
-            plan, key="", actor=user_actor(request), request_id=request_id_of(request)
+            plan,
+            key=form.cleaned_data["key"],
+            actor=user_actor(request),
+            request_id=request_id_of(request),
         )
         return tell(request, start_and_wait(planned.operation, WAIT_SECONDS))
 
@@ -98,7 +116,7 @@ class BypassBackend(SwitchMode):
 
     def form(self, records: Sequence[Agent], data: Any = None) -> forms.Form:
         """Also asks which backend."""
-        form = EndingForm(data)
+        form = SwitchForm(data)
         form.fields = {"backend": BackendField(BACKENDS), **form.fields}
         return form
 

@@ -99,6 +99,7 @@ class ConfirmingAdmin(PageAdmin):
 
     def confirm_view(self, request: HttpRequest, name: str) -> HttpResponse:
         """Ask back, and do it once the form is sent."""
+        self.follow_read(request)
         if not self.may_act(request):
             raise PermissionDenied
         confirmation = next((one for one in self.confirmations if one.name == name), None)

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from controlplane.adminsite.filters import BEFORE
-from controlplane.rest.admin import ReadOnlyModelAdmin
+from controlplane.rest.admin import ForgivingList, ReadOnlyModelAdmin
 
 MOST = 10_000
 """Rows that are counted, and turned through page by page."""
@@ -46,7 +46,7 @@ class CappedPaginator(_Paginator):
         return int(rows[: MOST + 1].count())
 
 
-class NewestFirst(ChangeList):
+class NewestFirst(ForgivingList):
     """In the order of the primary key and no other, which no index is missing for."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:

@@ -22,7 +22,13 @@ from engine.contract import ContractError
 class RollbackForm(ReasonForm):
     """Why, and which revision was active when the page was shown."""
 
-    expected = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)
+    expected = forms.IntegerField(
+        min_value=0,
+        widget=forms.HiddenInput,
+        error_messages={
+            "required": "Roll back from the page that shows what would change; look at it again."
+        },
+    )
 
 
 class RollBackRevision(Confirmation):

@@ -45,6 +45,7 @@ _OUTCOMES = (
 class AuditEntryAdmin(LongListAdmin, PageAdmin):
     """Who asked for what, when, why, and what came of it."""
 
+    reads = "audit"
     change_list_template = "admin/kvplane/audit_list.html"
     list_display = (
         "number",
@@ -253,6 +254,7 @@ class AuditEntryAdmin(LongListAdmin, PageAdmin):
 class ForwardingCursorAdmin(ReadOnlyModelAdmin):
     """How far entries were forwarded."""
 
+    reads = "audit"
     list_display = ("name", "last_id", "delivered_at", "attempts", "last_error")
 
 

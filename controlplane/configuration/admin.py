@@ -18,6 +18,7 @@ from controlplane.rest.admin import ReadOnlyModelAdmin
 class ConfigRevisionAdmin(LongListAdmin, ConfirmingAdmin):
     """What each agent's configuration should be, was, and was refused to be."""
 
+    reads = "config-revisions"
     confirmations = (RollBackRevision(),)
     list_display = (
         "revision",
@@ -36,7 +37,6 @@ class ConfigRevisionAdmin(LongListAdmin, ConfirmingAdmin):
         exact("actor_name", title="actor"),
         BeforeFilter,
     )
-    date_hierarchy = "created_at"
     searched = ("agent", "actor_name", "operation_id")
     search_help_text = "The whole name of an agent or an actor, or an operation."
     readonly_fields = (
@@ -135,6 +135,7 @@ class ConfigRevisionAdmin(LongListAdmin, ConfirmingAdmin):
 class ConfigSchemaAdmin(ReadOnlyModelAdmin):
     """What agents say about their configuration keys."""
 
+    reads = "config-revisions"
     list_display = ("agent_link", "key_count", "read_at")
     list_display_links = ("key_count",)
     search_fields = ("agent",)

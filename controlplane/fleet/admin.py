@@ -25,6 +25,7 @@ from controlplane.fleet import services
 from controlplane.fleet.forms import AgentForm, EngineForm
 from controlplane.fleet.models import Agent, Engine, EnrolmentToken
 from controlplane.middleware import request_id_of
+from controlplane.reconcile.models import Watch
 from controlplane.rest.admin import RoleModelAdmin
 from controlplane.rest.issuing import issued_page
 
@@ -33,6 +34,7 @@ from controlplane.rest.issuing import issued_page
 class EngineAdmin(RoleModelAdmin):
     """Engines."""
 
+    reads = "engines"
     form = EngineForm
     list_display = ("name", "labels_shown", "agents_link", "entries_link", "created_at")
     search_fields = ("name",)
@@ -85,6 +87,7 @@ class EngineAdmin(RoleModelAdmin):
 class AgentAdmin(ConfirmingAdmin):
     """Agents. The token goes in and never comes out."""
 
+    reads = "agents"
     form = AgentForm
     confirmations = ON_AGENTS
     panel_template = "admin/kvplane/agent_panel.html"
@@ -172,6 +175,7 @@ class AgentAdmin(ConfirmingAdmin):
     def named_view(self, request: HttpRequest, name: str) -> HttpResponse:
         """The page of the agent of that name; of one that is not known any more, what the
         audit log tells."""
+        self.follow_read(request)
         if not self.has_view_permission(request):
             raise PermissionDenied
         key = Agent.objects.filter(name=name).values_list("pk", flat=True).first()
@@ -190,6 +194,7 @@ class AgentAdmin(ConfirmingAdmin):
         return call_page(request, self._agent(request, key), operation_id)
 
     def _agent(self, request: HttpRequest, key: int) -> Agent:
+        self.follow_read(request)
         if not self.has_view_permission(request):
             raise PermissionDenied
         return get_object_or_404(Agent.objects.select_related("engine"), pk=key)
@@ -215,6 +220,14 @@ class AgentAdmin(ConfirmingAdmin):
         """What it said last."""
         return show.document(agent.last_status)
 
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """What goes with the agents. The control loop's notes on an agent are nobody's to
+        delete alone, and go with it."""
+        deleted, counts, needed, protected = super().get_deleted_objects(objs, request)
+        return deleted, counts, needed - {str(Watch._meta.verbose_name)}, protected
+
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Forget the agent, on the record."""
         services.remove_agent(obj, actor=user_actor(request), request_id=request_id_of(request))
@@ -229,6 +242,7 @@ class AgentAdmin(ConfirmingAdmin):
 class EnrolmentTokenAdmin(RoleModelAdmin):
     """Enrolment tokens: made and revoked, never changed, never shown."""
 
+    reads = "enrolment-tokens"
     view_role = UserRole.ADMIN
     list_display = ("name", "prefix", "state_mark", "agents_link", "created_at", "expires_at")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter),)

@@ -16,6 +16,7 @@ from controlplane.rest.admin import ReadOnlyModelAdmin
 class DesiredModeAdmin(ReadOnlyModelAdmin):
     """What the modes of each agent should be now."""
 
+    reads = "modes"
     list_display = ("agent_link", "mode", "backend", "on", "since", "expires_at", "change_link")
     list_display_links = ("mode",)
     list_filter = (exact("agent"), "mode", "value")
@@ -50,6 +51,7 @@ class DesiredModeAdmin(ReadOnlyModelAdmin):
 class ModeChangeAdmin(LongListAdmin):
     """Every change of freeze, hot cache and bypasses."""
 
+    reads = "mode-changes"
     list_display = (
         "created_at",
         "agent_link",
@@ -68,7 +70,6 @@ class ModeChangeAdmin(LongListAdmin):
         exact("actor_name", title="actor"),
         BeforeFilter,
     )
-    date_hierarchy = "created_at"
     searched = ("agent", "actor_name", "operation_id")
     search_help_text = "The whole name of an agent or an actor, or an operation."
     readonly_fields = ("agent_link", "turned", "state_mark", "operation_link", "request_link")

@@ -28,6 +28,7 @@ def _on_agent(operations: QuerySet[Any], name: str) -> QuerySet[Any]:
 class OperationAdmin(LongListAdmin, ConfirmingAdmin):
     """Changes that were asked for, with the outcome for every agent."""
 
+    reads = "operations"
     confirmations = ON_OPERATIONS
     panel_template = "admin/kvplane/operation_panel.html"
     list_display = (
@@ -47,7 +48,6 @@ class OperationAdmin(LongListAdmin, ConfirmingAdmin):
         exact("undo_of", title="operation taken back"),
         BeforeFilter,
     )
-    date_hierarchy = "created_at"
     searched = ("id", "action", "actor_name", "request_id", "targets__agent")
     search_help_text = "The whole of an id, an action, an actor, a request or an agent's name."
     readonly_fields = (
@@ -180,6 +180,7 @@ class OperationAdmin(LongListAdmin, ConfirmingAdmin):
 class OperationTargetAdmin(LongListAdmin):
     """Operations' parts on one agent each."""
 
+    reads = "operations"
     list_display = (
         "agent_link",
         "state_mark",

@@ -15,6 +15,7 @@ from controlplane.rest.admin import ReadOnlyModelAdmin
 class WatchAdmin(ReadOnlyModelAdmin, ConfirmingAdmin):
     """How each agent does, and whether it is as it should be."""
 
+    reads = "watches"
     confirmations = ON_WATCHES
     list_display = (
         "agent_link",
@@ -85,6 +86,7 @@ class WatchAdmin(ReadOnlyModelAdmin, ConfirmingAdmin):
 class ControllerAdmin(ReadOnlyModelAdmin):
     """Control loops that run."""
 
+    reads = "controllers"
     list_display = ("name", "agents", "started_at", "seen_at", "alive_until", "cycle_ms", "held")
     search_fields = ("name",)
 

@@ -13,6 +13,7 @@ from controlplane.statistics.models import ChunkStatisticsSnapshot
 class ChunkStatisticsSnapshotAdmin(LongListAdmin):
     """What agents had counted, moment by moment."""
 
+    reads = "chunk-statistics"
     list_display = (
         "taken_at",
         "agent_link",

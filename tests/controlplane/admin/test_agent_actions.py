@@ -1,6 +1,7 @@
 """What is done with agents from the admin: after asking back, through `operations`."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -32,7 +33,7 @@ def trail(**wanted) -> list[tuple[str, str, str]]:
 
 
 def do(client, name, *agents, follow=False, headers=None, **fields):
-    sent = {"keys": keys(*agents), "reason": "maintenance", **fields}
+    sent = {"keys": keys(*agents), "reason": "maintenance", "key": uuid4().hex, **fields}
     return client.post(page(name), sent, follow=follow, headers=headers)
 
 

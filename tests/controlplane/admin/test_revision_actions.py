@@ -10,6 +10,7 @@ from controlplane.operations.models import Operation
 pytestmark = pytest.mark.django_db
 LIST = "/admin/configuration/configrevision/"
 PAGE = f"{LIST}confirm/roll_back/"
+BUTTON = 'name="confirm"'
 
 
 @pytest.fixture
@@ -73,13 +74,39 @@ def test_roll_back__another_revision_became_active_meanwhile__is_refused(
 def test_roll_back__no_reason__is_told_at_the_field(page_as, changed):
     _, simulated, revisions = changed
 
-    answer = page_as(UserRole.OPERATOR).post(PAGE, {"keys": str(revisions[2].pk)})
+    sent = {"keys": str(revisions[2].pk), "expected": "3"}
+    answer = page_as(UserRole.OPERATOR).post(PAGE, sent)
 
     assert answer.context["form"].errors.keys() == {"reason"}
     assert simulated.conf["min_retrieve_tokens"] == 512
 
 
-def test_roll_back__agent_that_does_not_answer__says_so(page_as, changed):
+@pytest.mark.parametrize("expected", [{}, {"expected": ""}])
+def test_roll_back__without_the_revision_that_was_shown__is_refused(page_as, changed, expected):
+    _, simulated, revisions = changed
+    sent = {"keys": str(revisions[2].pk), "reason": "r", **expected}
+
+    answer = page_as(UserRole.OPERATOR).post(PAGE, sent)
+
+    assert answer.context["form"].errors.keys() == {"expected"}
+    assert "look at it again" in answer.content.decode()
+    assert simulated.conf["min_retrieve_tokens"] == 512
+
+
+def test_confirm__agent_does_not_take_a_value_any_more__has_no_button(page_as, changed):
+    _, simulated, revisions = changed
+    client = page_as(UserRole.OPERATOR)
+    assert BUTTON in client.get(PAGE, {"key": revisions[2].pk}).content.decode()
+    narrowed = {**simulated.schema["min_retrieve_tokens"], "minimum": 100}
+    simulated.schema = {**simulated.schema, "min_retrieve_tokens": narrowed}
+
+    text = client.get(PAGE, {"key": revisions[2].pk}).content.decode()
+
+    assert "What the agent does not take any more" in text
+    assert BUTTON not in text
+
+
+def test_roll_back__agent_that_does_not_answer__says_so_and_has_no_button(page_as, changed):
     from controlplane.forwarding.transport import NotSent
 
     _, simulated, revisions = changed
@@ -92,6 +119,7 @@ def test_roll_back__agent_that_does_not_answer__says_so(page_as, changed):
 
     assert answer.status_code == 200
     assert "Cannot connect to agent" in answer.content.decode()
+    assert BUTTON not in answer.content.decode()
 
 
 def test_roll_back__several_selected__asks_for_one(page_as, changed):
