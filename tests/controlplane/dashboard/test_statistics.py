@@ -112,6 +112,14 @@ def test_counts__agent_engine_or_whoever_counted_last__are_summed_up(viewer, cou
     assert "2026-03-02 12:00:00 60.0 % 100 40" in text
 
 
+@pytest.mark.parametrize("of", ["agent/gone", "engine/gone"])
+def test_counts__agent_and_engine_are_gone__can_still_be_chosen(viewer, counted, of) -> None:
+    ChunkStatisticsSnapshot.objects.update(agent="gone", engine="gone")
+    page = viewer.get(f"/dashboard/statistics/?of={of}&{HOUR}")
+    assert f'<option value="{of}" selected>gone</option>' in page.content.decode()
+    assert "Chunks looked up 220" in text_of(page)
+
+
 def test_chart__step_without_a_snapshot__is_a_gap_and_not_zero(viewer, counted) -> None:
     page = viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}")
     before, after, _ = lines_of(wide_chart(page))
