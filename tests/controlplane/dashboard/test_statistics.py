@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import resolve
 
 from controlplane.configuration.models import ConfigRevision
 from controlplane.modes.models import ModeChange
@@ -94,6 +95,8 @@ def test_nothing_counted__page__says_the_next_step(viewer) -> None:
     assert page.status_code == 200
     assert "Nothing has been counted yet" in text_of(page)
     assert "enable_chunk_statistics" in text_of(page)
+    (start,) = re.findall(r"POST (/\S*/start)", text_of(page))
+    assert resolve(start.replace("NAME", "scheduler")).kwargs["agent_name"] == "scheduler"
     assert 'href="/dashboard/?role=scheduler"' in page.content.decode()
 
 
