@@ -54,6 +54,12 @@ class Subject:
         """The agents that belong to it, in a fleet by engine."""
         return [self.name] if self.kind == "agent" else list(fleet.get(self.name, ()))
 
+    def is_in(self, fleet: Mapping[str, Sequence[str]]) -> bool:
+        """Whether a fleet by engine has it; what was counted outlives the agents."""
+        if self.kind == "engine":
+            return self.name in fleet
+        return any(self.name in agents for agents in fleet.values())
+
     def series(self, since: datetime, until: datetime, bucket_s: int) -> list[Bucket]:
         """Its buckets. Raises InvalidParameter, AgentNotFound and EngineNotFound."""
         series = series_of_agent if self.kind == "agent" else series_of_engine

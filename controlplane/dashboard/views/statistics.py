@@ -55,7 +55,7 @@ def _shown(
     unique = sum(bucket.unique_chunks or 0 for bucket in counted)
     return {
         "subject": subject,
-        "is_listed": subject.kind == "engine" or any(subject.name in a for a in fleet.values()),
+        "is_listed": subject.is_in(fleet),
         "span": span,
         "bucket_s": form.bucket_s,
         "charts": charts_of(buckets, moments) if counted else [],

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import resolve
 
 from controlplane.configuration.models import ConfigRevision
 from controlplane.modes.models import ModeChange
@@ -94,6 +95,8 @@ def test_nothing_counted__page__says_the_next_step(viewer) -> None:
     assert page.status_code == 200
     assert "Nothing has been counted yet" in text_of(page)
     assert "enable_chunk_statistics" in text_of(page)
+    (start,) = re.findall(r"POST (/\S*/start)", text_of(page))
+    assert resolve(start.replace("NAME", "scheduler")).kwargs["agent_name"] == "scheduler"
     assert 'href="/dashboard/?role=scheduler"' in page.content.decode()
 
 
@@ -110,6 +113,14 @@ def test_counts__agent_engine_or_whoever_counted_last__are_summed_up(viewer, cou
     assert "2026-03-02 12:45:00 50.0 % 20 10" in text
     assert "2026-03-02 12:30:00 80.0 % 100 20" in text
     assert "2026-03-02 12:00:00 60.0 % 100 40" in text
+
+
+@pytest.mark.parametrize("of", ["agent/gone", "engine/gone"])
+def test_counts__agent_and_engine_are_gone__can_still_be_chosen(viewer, counted, of) -> None:
+    ChunkStatisticsSnapshot.objects.update(agent="gone", engine="gone")
+    page = viewer.get(f"/dashboard/statistics/?of={of}&{HOUR}")
+    assert f'<option value="{of}" selected>gone</option>' in page.content.decode()
+    assert "Chunks looked up 220" in text_of(page)
 
 
 def test_chart__step_without_a_snapshot__is_a_gap_and_not_zero(viewer, counted) -> None:
