@@ -400,6 +400,8 @@ def test_pages__light_and_dark_laptop_and_phone__nothing_wrong(
         "confirm": "/dashboard/fleet/confirm/?action=bypass.add&agent=worker-0&agent=worker-1",
         "agent": "/dashboard/agents/worker-0/",
         "edit": "/dashboard/agents/worker-0/edit/",
+        "kvcache": "/dashboard/agents/worker-0/kvcache/?slot_mapping=0&chunk_size=1&layerwise=true",
+        "recreate": "/dashboard/agents/worker-0/lookup/",
         "revisions": "/dashboard/revisions/",
         "operations": "/dashboard/operations/",
         "operation": f"/dashboard/operations/{operation}/",

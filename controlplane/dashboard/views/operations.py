@@ -73,6 +73,7 @@ class OperationPage(DashboardView):
         waves = waves_of(targets, _MOST_TARGETS)
         progress = progress_of([operation.pk])[operation.pk]
         is_final = State(operation.state).is_final
+        can_roll_back = is_to_be_offered(operation, targets)
         by_people = operation.actor_kind != ActorKind.CONTROLLER and operation.undo_of is None
         context: dict[str, object] = {
             "operation": operation,
@@ -82,7 +83,9 @@ class OperationPage(DashboardView):
             "is_final": is_final,
             "can_cancel": not is_final and operation.cancel_requested_at is None,
             "can_retry": is_final and by_people and progress.failed > 0,
-            "can_roll_back": is_to_be_offered(operation, targets),
+            "can_roll_back": can_roll_back,
+            # Each agent is brought back by an operation that has a page of its own.
+            "is_watched": can_roll_back and Operation.objects.filter(undo_of=operation.pk).exists(),
         }
         if self.is_part():
             return self.part("dashboard/_operation.html", context)

@@ -174,21 +174,25 @@ def test_rollback__agent_is_slow__page_does_not_wait_and_says_so(
     monkeypatch.setattr(rollbacks, "_WAIT_S", 0.01)
     _, simulated = fleet()
     operation = frozen("worker-0")
-    answered = threading.Event()
+    called, answered = threading.Event(), threading.Event()
 
     def hold(method: str, path: str) -> None:
-        answered.wait(10)
+        if method == "PUT":
+            called.set()
+            answered.wait(10)
 
     simulated.before = hold
     page = take_back(operator, operation)
     assert "It is being taken back; this page says how far that has come." in text_of(page)
-    assert 'data-refresh="5"' in page.content.decode()
+    assert called.wait(10)
+    assert 'data-refresh="5"' in operator.get(url_of(operation)).content.decode()
     answered.set()
     deadline = time.monotonic() + 10
     while not OperationTarget.objects.get(operation=operation).undone:
         assert time.monotonic() < deadline, "it was not taken back"
         time.sleep(0.01)
     assert simulated.freeze is False
+    assert "data-refresh" not in operator.get(url_of(operation)).content.decode()
 
 
 def test_rollback__no_reason__is_asked_for_and_nothing_is_done(operator, fleet) -> None:
