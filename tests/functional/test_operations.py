@@ -14,6 +14,7 @@ from kvplane_client.api.operations import (
     cancel_operation,
     get_operation,
     list_operations,
+    list_targets,
     retry_operation,
     start_operation,
 )
@@ -126,6 +127,8 @@ def test_operation__one_agent_is_silent__failed_in_part_and_retried_on_it_alone(
     assert outcomes["smollm2-worker-0"].error is None
     assert isinstance(outcomes[silent].error, AgentFailure)
     assert outcomes[silent].error.error == "Agent unreachable"
+    (unreached,) = list_targets.sync(operation.id, client=operator, state="failed").results
+    assert unreached.agent == silent
 
     retry = retry_operation.sync(operation.id, client=operator, wait=WAIT_S)
     assert retry.retry_of == operation.id
