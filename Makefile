@@ -55,7 +55,8 @@ test: lint ## lint, then every test
 	@requirements/redis.sh
 	@requirements/node.sh $(VENV)
 	@requirements/jq.sh
-	$(VENV)/bin/pytest --numprocesses 2 --dist loadgroup
+	$(VENV)/bin/pytest -m "not slow" --numprocesses 2 --dist loadgroup
+	$(VENV)/bin/pytest -m slow
 
 test-fast: install-test ## every test that takes seconds at most, without lint
 	@requirements/redis.sh

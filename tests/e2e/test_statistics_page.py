@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.e2e.test_dashboard import LAPTOP, PHONE, USER, Site, log_in
-from tests.e2e.test_pages import CHROMIUM_FLAGS, chromium
+from tests.support.chromium import FLAGS, chromium_path
 from tests.support.controlplane import prepare, register
 from tests.support.processes import clean_environment, free_ports, manage
 
@@ -58,7 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
         yield browser
         browser.close()
 
