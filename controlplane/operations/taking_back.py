@@ -4,6 +4,7 @@ import logging
 import time
 
 from django.db import DatabaseError
+from django.db.models import QuerySet
 
 from controlplane.audit.authorship import Authorship
 from controlplane.fleet.models import Agent
@@ -22,6 +23,11 @@ _MAY_HAVE_DONE_IT = (State.SUCCEEDED, State.PARTIALLY_FAILED, State.UNKNOWN)
 def may_be_taken_back(row: OperationTarget) -> bool:
     """Whether the agent did it, or may have."""
     return row.state in _MAY_HAVE_DONE_IT and not row.undone
+
+
+def standing(operation: Operation) -> QuerySet[OperationTarget]:
+    """The parts of the operation of which may_be_taken_back() is true."""
+    return operation.targets.filter(state__in=_MAY_HAVE_DONE_IT, undone=False)
 
 
 def is_to_be_taken_back(row: OperationTarget) -> bool:

@@ -13,10 +13,11 @@ from controlplane.accounts.models import UserRole
 from controlplane.audit.actors import ActorKind
 from controlplane.dashboard.forms import ReasonForm
 from controlplane.dashboard.paging import page_of
-from controlplane.dashboard.progress import progress_of, waves_of
+from controlplane.dashboard.progress import progress_in, progress_of, waves_of
 from controlplane.dashboard.rollbacks import (
     Outcome,
     is_to_be_offered,
+    is_under_way,
     preview_rollback,
     take_back_and_wait,
 )
@@ -69,11 +70,11 @@ class OperationPage(DashboardView):
     def get(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
         """How far it is."""
         operation = _find(operation_id)
-        targets = list(operation.targets.all())
-        waves = waves_of(targets, _MOST_TARGETS)
-        progress = progress_of([operation.pk])[operation.pk]
+        waves = waves_of(operation, _MOST_TARGETS)
+        progress = progress_in(waves)
         is_final = State(operation.state).is_final
         by_people = operation.actor_kind != ActorKind.CONTROLLER and operation.undo_of is None
+        can_roll_back = is_to_be_offered(operation)
         context: dict[str, object] = {
             "operation": operation,
             "waves": waves,
@@ -82,7 +83,8 @@ class OperationPage(DashboardView):
             "is_final": is_final,
             "can_cancel": not is_final and operation.cancel_requested_at is None,
             "can_retry": is_final and by_people and progress.failed > 0,
-            "can_roll_back": is_to_be_offered(operation, targets),
+            "can_roll_back": can_roll_back,
+            "is_moving": not is_final or (can_roll_back and is_under_way(operation)),
         }
         if self.is_part():
             return self.part("dashboard/_operation.html", context)

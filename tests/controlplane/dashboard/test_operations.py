@@ -115,6 +115,54 @@ def test_operation__waves_and_failures__are_told(viewer, fleet, runner) -> None:
     assert "Retry" not in text
 
 
+def test_operation__more_agents_than_are_shown__failures_of_every_wave_come_first(
+    viewer, fleet, runner, monkeypatch
+) -> None:
+    monkeypatch.setattr("controlplane.dashboard.views.operations._MOST_TARGETS", 2)
+    for number in range(4):
+        _, simulated = fleet(f"worker-{number}")
+    simulated.before = unreachable
+    names = [f"worker-{number}" for number in range(4)]
+    operation = carried_out(runner, plan("enable_freeze", *names, strategy=Strategy(canary=2)))
+
+    with CaptureQueriesContext(connection) as captured:
+        text = text_of(viewer.get(url_of(operation)))
+
+    assert "4 of 4 agents done: 3 succeeded, 1 failed or unknown" in text
+    assert "2 further agents are not shown; those that failed come first." in text
+    assert re.findall(r"worker-\d", text) == ["worker-0", "worker-3", "worker-3"]
+    assert "connection refused" in text
+    loaded = '"answer", "operations_operationtarget"."error"'
+    assert not any(loaded in one["sql"] for one in captured)
+
+
+def test_operation__agent_said_something__is_shown(viewer, fleet, runner) -> None:
+    fleet()
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    for answer, said in [
+        ({"message": "frozen it", "error": "x"}, "frozen it"),
+        ({"message": "", "error": "odd"}, "odd"),
+        ({}, ""),
+        (None, ""),
+        (["no"], ""),
+    ]:
+        operation.targets.update(answer=answer)
+        page = viewer.get(url_of(operation)).content.decode()
+        assert re.findall(r'class="long">([^<]*?) *</td>', page) == [said]
+
+
+def test_operation__finished__page_is_at_rest_though_it_can_be_rolled_back(
+    operator, fleet, runner
+) -> None:
+    fleet()
+    operation = plan("enable_freeze", "worker-0")
+    assert "data-refresh" in operator.get(url_of(operation)).content.decode()
+    carried_out(runner, operation)
+    page = operator.get(url_of(operation)).content.decode()
+    assert "Roll back…" in page
+    assert "data-refresh" not in page
+
+
 def test_operation__unknown__404_page(viewer) -> None:
     page = viewer.get("/dashboard/operations/00000000-0000-0000-0000-000000000000/")
     assert page.status_code == 404
