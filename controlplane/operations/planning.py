@@ -57,6 +57,19 @@ class NothingToRetry(ContractError):
         )
 
 
+class RetriedAlready(ContractError):
+    """An operation of which a retry is not finished."""
+
+    def __init__(self, operation: Operation, retry: Operation) -> None:
+        super().__init__(
+            409,
+            "Retried already",
+            f"Operation {retry.pk} retries operation {operation.pk} and is {retry.state}; wait "
+            "for its end.",
+            {"operation": str(retry.pk)},
+        )
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to be done, to whom, and how. `timeout_s` is in seconds, for each
@@ -166,10 +179,10 @@ def agents_to_repeat(operation: Operation) -> list[Agent]:
 def plan_retry(
     operation: Operation, *, actor: Actor, request_id: str, reason: str = ""
 ) -> Operation:
-    """Put an operation on record that calls the agents again for which it failed, for the
-    same reason unless another one is given. Raises NothingToRetry, NotForPeople,
-    NotRecorded, and ContractError (400) for a reason that is too long or if its time is
-    over."""
+    """Put an operation on record that calls the agents again for which it failed.
+    Without a reason it says what it retries, not why somebody else wanted it. Raises
+    NothingToRetry, RetriedAlready, NotForPeople, NotRecorded, and ContractError (400) for
+    a reason that is too long or if its time is over."""
     check_reason(reason)
     known = agents_to_repeat(operation)
     call = call_of(operation)
@@ -182,7 +195,7 @@ def plan_retry(
         concurrency=operation.concurrency,
         timeout_s=operation.timeout_s,
         retry_of=operation.pk,
-        **_origin(call, reason or operation.reason, actor, request_id),
+        **_origin(call, reason or f"retries operation {operation.pk}", actor, request_id),
     )
     waves = Strategy.of(operation.strategy).waves(len(known))
     rows = [_target(retry, agent, wave) for agent, wave in zip(known, waves, strict=True)]
@@ -258,6 +271,7 @@ def _target(operation: Operation, agent: Agent, wave: int) -> OperationTarget:
 def _record(operation: Operation, rows: list[OperationTarget], engine: str, actor: Actor) -> None:
     try:
         with transaction.atomic(durable=True):
+            _check_only_retry(operation)
             insert_rows(operation, *rows)
             audit.record(
                 stage=Stage.REQUESTED,
@@ -282,6 +296,18 @@ def _record(operation: Operation, rows: list[OperationTarget], engine: str, acto
         raise
     except DatabaseError as error:
         raise NotRecorded from error
+
+
+def _check_only_retry(operation: Operation) -> None:
+    """Raises RetriedAlready. For the transaction in which the operation is written."""
+    if operation.retry_of is None:
+        return
+    # Two that come at the same time look one after the other.
+    retried = Operation.objects.select_for_update().get(pk=operation.retry_of)
+    others = Operation.objects.filter(retry_of=retried.pk)
+    under_way = others.filter(state__in=(State.PENDING, State.RUNNING)).first()
+    if under_way is not None:
+        raise RetriedAlready(retried, under_way)
 
 
 def _written(value: object) -> object:
