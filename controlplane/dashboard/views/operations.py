@@ -1,6 +1,7 @@
 """Operations: all of them, and one."""
 
 from http import HTTPStatus
+from typing import ClassVar
 from uuid import UUID
 
 from django.contrib import messages
@@ -91,40 +92,83 @@ class OperationPage(DashboardView):
         return self.page("dashboard/operation.html", context)
 
 
-class CancelOperation(DashboardView):
-    """Call no further agent."""
+class ReasonPage(DashboardView):
+    """Asks why something is done about an operation, and does it."""
 
+    reads = "operations"
     section = "operations"
+    title: ClassVar[str]
+    explanation: ClassVar[str]
+    verb: ClassVar[str]
+    """The name of its address, and of the button that leads there."""
+
+    def get(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
+        """Ask."""
+        operation = _find(operation_id)
+        if not self.may(UserRole.OPERATOR):
+            return redirect("dashboard:operation", operation.pk)
+        return self._ask(operation, ReasonForm())
 
     def post(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
-        """Ask for it, and go back to the operation."""
+        """Do it, and go where it is to be seen."""
         operation = _find(operation_id)
+        form = ReasonForm(request.POST)
+        if not form.is_valid():
+            return self._ask(operation, form, HTTPStatus.BAD_REQUEST)
         try:
-            cancel(operation, actor=user_actor(request), request_id=request_id_of(request))
-        except ContractError as error:
-            messages.error(request, error.message)
-        else:
-            messages.success(request, "No further agents are called.")
-        return _to(operation)
-
-
-class RetryOperation(DashboardView):
-    """Call the agents again for which it failed."""
-
-    section = "operations"
-
-    def post(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
-        """Make another operation, and go there."""
-        operation = _find(operation_id)
-        try:
-            retry = plan_retry(
-                operation, actor=user_actor(request), request_id=request_id_of(request)
-            )
+            shown = self.carry_out(request, operation, form.cleaned_data["reason"])
         except ContractError as error:
             messages.error(request, error.message)
             return _to(operation)
+        return _to(shown)
+
+    def carry_out(self, request: HttpRequest, operation: Operation, reason: str) -> Operation:
+        """Do it, and return the operation to be shown. Raises ContractError."""
+        raise NotImplementedError
+
+    def _ask(
+        self, operation: Operation, form: ReasonForm, status: HTTPStatus = HTTPStatus.OK
+    ) -> HttpResponse:
+        context: dict[str, object] = {
+            "operation": operation,
+            "title": self.title,
+            "explanation": self.explanation,
+            "url": reverse(f"dashboard:{self.verb}", args=[operation.pk]),
+            "form": form,
+        }
+        return self.page("dashboard/ask_reason.html", context, status)
+
+
+class CancelOperation(ReasonPage):
+    """Call no further agent."""
+
+    title = "Cancel"
+    explanation = "No further agent is called. Those that were called are waited for."
+    verb = "cancel"
+
+    def carry_out(self, request: HttpRequest, operation: Operation, reason: str) -> Operation:
+        """Ask for it. Raises AlreadyFinished."""
+        cancelled = cancel(
+            operation, actor=user_actor(request), request_id=request_id_of(request), reason=reason
+        )
+        messages.success(request, "No further agents are called.")
+        return cancelled
+
+
+class RetryOperation(ReasonPage):
+    """Call the agents again for which it failed."""
+
+    title = "Retry"
+    explanation = "The same call is made again on the agents that failed, as a new operation."
+    verb = "retry"
+
+    def carry_out(self, request: HttpRequest, operation: Operation, reason: str) -> Operation:
+        """Make another operation. Raises what plan_retry() raises."""
+        retry = plan_retry(
+            operation, actor=user_actor(request), request_id=request_id_of(request), reason=reason
+        )
         shared_runner().start(retry)
-        return _to(retry)
+        return retry
 
 
 class RollbackPage(DashboardView):

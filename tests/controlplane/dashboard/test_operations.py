@@ -1,6 +1,7 @@
 """The list of operations, one operation, and what can be done about it."""
 
 import re
+import threading
 
 import pytest
 from django.db import connection
@@ -20,6 +21,7 @@ from ..conftest import ACTOR
 # The runner's threads have connections of their own.
 pytestmark = pytest.mark.django_db(transaction=True)
 KEY = "1" * 32
+WHY = {"reason": "it answers again", "key": KEY}
 
 
 def plan(operation_id: str, *agents: str, **more) -> Operation:
@@ -173,18 +175,18 @@ def test_cancel__pending__is_asked_for_on_record(operator, make_agent) -> None:
     make_agent()
     operation = plan("enable_freeze", "worker-0")
     assert "Cancel: call no further agent" in text_of(operator.get(url_of(operation)))
-    answer = operator.post(url_of(operation, "cancel"), follow=True)
+    answer = operator.post(url_of(operation, "cancel"), WHY, follow=True)
     assert "No further agents are called." in text_of(answer)
     operation.refresh_from_db()
     assert operation.cancel_requested_at is not None
     (entry,) = AuditEntry.objects.filter(action="operation.cancel")
-    assert entry.actor_name == "operator"
+    assert (entry.actor_name, entry.reason) == ("operator", "it answers again")
 
 
 def test_cancel__finished__says_that_it_is(operator, fleet, runner) -> None:
     fleet()
     operation = carried_out(runner, plan("enable_freeze", "worker-0"))
-    answer = operator.post(url_of(operation, "cancel"), follow=True)
+    answer = operator.post(url_of(operation, "cancel"), WHY, follow=True)
     assert "there is nothing to cancel" in text_of(answer)
 
 
@@ -195,9 +197,10 @@ def test_retry__some_failed__calls_those_again(operator, fleet, runner) -> None:
     operation = carried_out(runner, plan("enable_freeze", "worker-0", "worker-1"))
     assert "Retry the 1 that failed" in text_of(operator.get(url_of(operation)))
     broken.before = lambda method, path: None
-    answer = operator.post(url_of(operation, "retry"))
+    answer = operator.post(url_of(operation, "retry"), WHY)
     retry = Operation.objects.get(retry_of=operation.pk)
     assert answer["Location"] == url_of(retry)
+    assert retry.reason == "it answers again"
     assert runner.wait_for(retry.pk, 10).state == State.SUCCEEDED
     assert [target.agent for target in retry.targets.all()] == ["worker-1"]
     assert broken.freeze is True
@@ -206,8 +209,41 @@ def test_retry__some_failed__calls_those_again(operator, fleet, runner) -> None:
 def test_retry__nobody_failed__says_so(operator, fleet, runner) -> None:
     fleet()
     operation = carried_out(runner, plan("enable_freeze", "worker-0"))
-    answer = operator.post(url_of(operation, "retry"), follow=True)
+    answer = operator.post(url_of(operation, "retry"), WHY, follow=True)
     assert "only agents that failed" in text_of(answer)
+
+
+def test_retry__sent_twice__second_says_which_is_under_way(operator, fleet, runner) -> None:
+    _, broken = fleet()
+    broken.before = unreachable
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    answered = threading.Event()
+
+    def hold(method: str, path: str) -> None:
+        answered.wait(10)
+
+    broken.before = hold
+    operator.post(url_of(operation, "retry"), WHY)
+    text = text_of(operator.post(url_of(operation, "retry"), WHY, follow=True))
+    answered.set()
+    retry = Operation.objects.get(retry_of=operation.pk)
+    assert f"Operation {retry.pk} retries operation {operation.pk}" in text
+    runner.wait_for(retry.pk, 10)
+
+
+@pytest.mark.parametrize(("verb", "title"), [("cancel", "Cancel"), ("retry", "Retry")])
+def test_change__no_reason__is_asked_for_and_nothing_is_done(
+    operator, make_agent, verb, title
+) -> None:
+    make_agent()
+    operation = plan("enable_freeze", "worker-0")
+    page = operator.get(url_of(operation, verb))
+    assert f"{title} freeze.enable" in text_of(page)
+    page = operator.post(url_of(operation, verb), {**WHY, "reason": ""})
+    assert page.status_code == 400
+    assert "Say why" in text_of(page)
+    assert not Operation.objects.exclude(pk=operation.pk).exists()
+    assert Operation.objects.get().cancel_requested_at is None
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry", "rollback/"])
