@@ -1,5 +1,6 @@
 """Operations: all of them, and one."""
 
+from abc import abstractmethod
 from http import HTTPStatus
 from typing import ClassVar
 from uuid import UUID
@@ -122,9 +123,9 @@ class ReasonPage(DashboardView):
             return _to(operation)
         return _to(shown)
 
+    @abstractmethod
     def carry_out(self, request: HttpRequest, operation: Operation, reason: str) -> Operation:
         """Do it, and return the operation to be shown. Raises ContractError."""
-        raise NotImplementedError
 
     def _ask(
         self, operation: Operation, form: ReasonForm, status: HTTPStatus = HTTPStatus.OK
