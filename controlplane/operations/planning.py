@@ -177,13 +177,16 @@ def agents_to_repeat(operation: Operation) -> list[Agent]:
 
 
 def plan_retry(
-    operation: Operation, *, actor: Actor, request_id: str, reason: str = ""
+    operation: Operation, *, actor: Actor, request_id: str, reason: str = "", key: str = ""
 ) -> Operation:
-    """Put an operation on record that calls the agents again for which it failed.
+    """Put an operation on record that calls the agents again for which it failed. The same
+    `key` by the same actor is the same retry; "" is no key.
     Without a reason it says what it retries, not why somebody else wanted it. Raises
-    NothingToRetry, RetriedAlready, NotForPeople, NotRecorded, and ContractError (400) for
-    a reason that is too long or if its time is over."""
+    NothingToRetry, RetriedAlready, KeyReused, NotForPeople, NotRecorded, and ContractError
+    (400) for a reason that is too long or if its time is over."""
     check_reason(reason)
+    if key and (same := _retry_under_key(key, operation, actor)) is not None:
+        return same
     known = agents_to_repeat(operation)
     call = call_of(operation)
     check_wishes(call.endpoint, wishes_of(operation))
@@ -195,11 +198,18 @@ def plan_retry(
         concurrency=operation.concurrency,
         timeout_s=operation.timeout_s,
         retry_of=operation.pk,
+        idempotency_key=key,
         **_origin(call, reason or f"retries operation {operation.pk}", actor, request_id),
     )
     waves = Strategy.of(operation.strategy).waves(len(known))
     rows = [_target(retry, agent, wave) for agent, wave in zip(known, waves, strict=True)]
-    _record(retry, rows, common_engine(known), actor)
+    try:
+        _record(retry, rows, common_engine(known), actor)
+    except IntegrityError:
+        same = _retry_under_key(key, operation, actor) if key else None
+        if same is None:
+            raise
+        return same
     return retry
 
 
@@ -239,6 +249,13 @@ def _secrets_of(call: Call, agents: Sequence[str]) -> frozenset[str]:
 def _under_key(key: str, plan: Plan, actor: Actor) -> Operation | None:
     known = Operation.objects.filter(actor_ref=actor.ref, idempotency_key=key).first()
     if known is not None and known.fingerprint != plan.fingerprint():
+        raise KeyReused(key, known)
+    return known
+
+
+def _retry_under_key(key: str, operation: Operation, actor: Actor) -> Operation | None:
+    known = Operation.objects.filter(actor_ref=actor.ref, idempotency_key=key).first()
+    if known is not None and known.retry_of != operation.pk:
         raise KeyReused(key, known)
     return known
 

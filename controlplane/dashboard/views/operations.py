@@ -117,15 +117,16 @@ class ReasonPage(DashboardView):
         if not form.is_valid():
             return self._ask(operation, form, HTTPStatus.BAD_REQUEST)
         try:
-            shown = self.carry_out(request, operation, form.cleaned_data["reason"])
+            shown = self.carry_out(request, operation, form)
         except ContractError as error:
             messages.error(request, error.message)
             return _to(operation)
         return _to(shown)
 
     @abstractmethod
-    def carry_out(self, request: HttpRequest, operation: Operation, reason: str) -> Operation:
-        """Do it, and return the operation to be shown. Raises ContractError."""
+    def carry_out(self, request: HttpRequest, operation: Operation, form: ReasonForm) -> Operation:
+        """Do it, and return the operation to be shown. The form is valid. Raises
+        ContractError."""
 
     def _ask(
         self, operation: Operation, form: ReasonForm, status: HTTPStatus = HTTPStatus.OK
@@ -147,10 +148,13 @@ class CancelOperation(ReasonPage):
     explanation = "No further agent is called. Those that were called are waited for."
     verb = "cancel"
 
-    def carry_out(self, request: HttpRequest, operation: Operation, reason: str) -> Operation:
+    def carry_out(self, request: HttpRequest, operation: Operation, form: ReasonForm) -> Operation:
         """Ask for it. Raises AlreadyFinished."""
         cancelled = cancel(
-            operation, actor=user_actor(request), request_id=request_id_of(request), reason=reason
+            operation,
+            actor=user_actor(request),
+            request_id=request_id_of(request),
+            reason=form.cleaned_data["reason"],
         )
         messages.success(request, "No further agents are called.")
         return cancelled
@@ -163,10 +167,14 @@ class RetryOperation(ReasonPage):
     explanation = "The same call is made again on the agents that failed, as a new operation."
     verb = "retry"
 
-    def carry_out(self, request: HttpRequest, operation: Operation, reason: str) -> Operation:
+    def carry_out(self, request: HttpRequest, operation: Operation, form: ReasonForm) -> Operation:
         """Make another operation. Raises what plan_retry() raises."""
         retry = plan_retry(
-            operation, actor=user_actor(request), request_id=request_id_of(request), reason=reason
+            operation,
+            actor=user_actor(request),
+            request_id=request_id_of(request),
+            reason=form.cleaned_data["reason"],
+            key=form.cleaned_data["key"],
         )
         shared_runner().start(retry)
         return retry

@@ -213,7 +213,30 @@ def test_retry__nobody_failed__says_so(operator, fleet, runner) -> None:
     assert "only agents that failed" in text_of(answer)
 
 
-def test_retry__sent_twice__second_says_which_is_under_way(operator, fleet, runner) -> None:
+def test_retry__sent_twice__is_one_operation(operator, fleet, runner) -> None:
+    _, broken = fleet()
+    broken.before = unreachable
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    first = operator.post(url_of(operation, "retry"), WHY)
+    retry = Operation.objects.get(retry_of=operation.pk)
+    assert runner.wait_for(retry.pk, 10).state == State.FAILED
+    second = operator.post(url_of(operation, "retry"), WHY)
+    assert first["Location"] == second["Location"] == url_of(retry)
+    assert Operation.objects.filter(retry_of=operation.pk).count() == 1
+
+
+def test_retry__key_of_another_form__says_so(operator, fleet, runner) -> None:
+    _, broken = fleet()
+    broken.before = unreachable
+    first, second = (carried_out(runner, plan("enable_freeze", "worker-0")) for _ in range(2))
+    operator.post(url_of(first, "retry"), WHY)
+    text = text_of(operator.post(url_of(second, "retry"), WHY, follow=True))
+    assert "was sent before with another request" in text
+    assert not Operation.objects.filter(retry_of=second.pk).exists()
+    runner.wait_for(Operation.objects.get(retry_of=first.pk).pk, 10)
+
+
+def test_retry__another_is_under_way__says_which(operator, fleet, runner) -> None:
     _, broken = fleet()
     broken.before = unreachable
     operation = carried_out(runner, plan("enable_freeze", "worker-0"))
@@ -224,7 +247,8 @@ def test_retry__sent_twice__second_says_which_is_under_way(operator, fleet, runn
 
     broken.before = hold
     operator.post(url_of(operation, "retry"), WHY)
-    text = text_of(operator.post(url_of(operation, "retry"), WHY, follow=True))
+    another = {**WHY, "key": "2" * 32}
+    text = text_of(operator.post(url_of(operation, "retry"), another, follow=True))
     answered.set()
     retry = Operation.objects.get(retry_of=operation.pk)
     assert f"Operation {retry.pk} retries operation {operation.pk}" in text
