@@ -105,10 +105,15 @@ class Change(Verb):
 
 def add_change_options(parser: ArgumentParser) -> None:
     """What every change takes."""
-    parser.add_argument("--reason", default="", help="Why; kept on record. At most 500 characters.")
+    add_reason(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="Say what would be sent to whom, and send nothing."
     )
+
+
+def add_reason(parser: ArgumentParser) -> None:
+    """Why."""
+    parser.add_argument("--reason", default="", help="Why; kept on record. At most 500 characters.")
 
 
 def add_wait(parser: ArgumentParser) -> None:

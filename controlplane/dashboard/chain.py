@@ -29,6 +29,8 @@ class ChainStatus:
     """The number of the last entry that was looked at."""
     message: str = ""
     """What is wrong."""
+    entries: int = 0
+    """How many were looked at."""
 
     @property
     def at(self) -> datetime | None:
@@ -47,9 +49,12 @@ def chain_status() -> ChainStatus:
     if latest is None:
         return ChainStatus(Soundness.NEVER, "never verified")
     report = latest.answer
-    up_to = int(report["last"])
+    up_to, entries = int(report["last"]), int(report["entries"])
     problem = report["problem"]
     if problem is None:
-        return ChainStatus(Soundness.VALID, f"valid up to {up_to:,}", latest, up_to)
+        return ChainStatus(
+            Soundness.VALID, f"valid up to {up_to:,}", latest, up_to, entries=entries
+        )
     where = "" if problem["entry"] is None else f" at entry {problem['entry']:,}"
-    return ChainStatus(Soundness.BROKEN, f"BROKEN{where}", latest, up_to, str(problem["message"]))
+    message = str(problem["message"])
+    return ChainStatus(Soundness.BROKEN, f"BROKEN{where}", latest, up_to, message, entries)

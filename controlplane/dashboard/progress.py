@@ -5,11 +5,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Count
+from django.db.models import Case, Count, TextField, Value, When
+from django.db.models.fields.json import KT
+from django.db.models.functions import Coalesce, NullIf
 
-from controlplane.operations.models import OperationTarget, State
+from controlplane.operations.models import Operation, OperationTarget, State
 
 FAILURES = (State.FAILED, State.PARTIALLY_FAILED, State.UNKNOWN)
+_FAILED_FIRST = Case(When(state__in=FAILURES, then=0), default=1)
+_NOTHING = Value("", TextField())
+_SAID = Coalesce(NullIf(KT("answer__message"), _NOTHING), KT("answer__error"), _NOTHING)
 
 
 @dataclass(frozen=True)
@@ -58,16 +63,21 @@ def progress_of(operations: Iterable[UUID]) -> dict[UUID, Progress]:
     return {operation: Progress(states) for operation, states in found.items()}
 
 
-def waves_of(targets: Iterable[OperationTarget], most: int) -> list[Wave]:
+def waves_of(operation: Operation, most: int) -> list[Wave]:
     """The waves in their order, with at most so many agents altogether: those that
-    failed first."""
-    waves: dict[int, list[OperationTarget]] = defaultdict(list)
-    for target in targets:
-        waves[target.wave].append(target)
-    shown = []
-    for number, members in sorted(waves.items()):
-        members.sort(key=lambda target: (target.state not in FAILURES, target.pk))
-        progress = Progress(Counter(target.state for target in members))
-        shown.append(Wave(number + 1, progress, members[:most]))
-        most -= len(members[:most])
-    return shown
+    failed first. A target has what its agent said as `said` instead of the whole answer.
+    Two queries."""
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
+    states = operation.targets.order_by().values_list("wave", "state")
+    for wave, state, count in states.annotate(count=Count("id")):
+        counts[wave][state] = count
+    members: dict[int, list[OperationTarget]] = defaultdict(list)
+    shown = operation.targets.defer("answer").annotate(said=_SAID)
+    for target in shown.order_by(_FAILED_FIRST, "wave", "pk")[:most]:
+        members[target.wave].append(target)
+    return [Wave(wave + 1, Progress(counts[wave]), members[wave]) for wave in sorted(counts)]
+
+
+def progress_in(waves: Iterable[Wave]) -> Progress:
+    """The progress of all of them."""
+    return Progress(sum((wave.progress.counts for wave in waves), Counter[str]()))

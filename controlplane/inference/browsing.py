@@ -15,7 +15,6 @@ from controlplane.audit.limits import MAX_REASON
 from controlplane.fleet.services import MAX_CANDIDATES, agents_with
 from controlplane.fleet.suggesting import engine_names
 from controlplane.forwarding.answers import AgentAnswer
-from controlplane.inference.reason import REASON_HEADER
 from controlplane.inference.targets import AGENT_PARAMETER, ENGINE_PARAMETER
 from controlplane.inference.wishes import (
     EXPECTED_PARAMETER,
@@ -28,6 +27,7 @@ from controlplane.rest.browsing import DENIED, PageRenderer
 from controlplane.rest.calls import calls_of, title_of
 from controlplane.rest.forms import CallForm, Example, Field, FieldGroup, Input, Place
 from controlplane.rest.links import Link, LinkGroup, agent_links, agent_page
+from controlplane.rest.reason import REASON_HEADER
 from engine.contract import Component, Endpoint, Group, Kind, Parameter
 
 _INPUTS: Mapping[Kind, Input] = {

@@ -20,7 +20,6 @@ from controlplane.configuration.models import RevisionState
 from controlplane.forwarding.answers import AgentAnswer
 from controlplane.forwarding.client import send
 from controlplane.inference.browsing import BrowsableCallRenderer, browsable_data
-from controlplane.inference.reason import REASON_PARAMETER, reason_of
 from controlplane.inference.schema import OPERATION_HEADER, REVISION_HEADER, EndpointSchema
 from controlplane.inference.targets import TARGET_PARAMETERS, choose_agent
 from controlplane.inference.wishes import WISH_PARAMETERS, wishes_of
@@ -30,6 +29,7 @@ from controlplane.operations.following import follow_call
 from controlplane.operations.services import Performed, perform
 from controlplane.rest.negotiation import PageIfNamed
 from controlplane.rest.parsers import has_nul
+from controlplane.rest.reason import REASON_PARAMETER, reason_of
 from engine import contract
 from engine.contract import Endpoint
 

@@ -7,12 +7,11 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from controlplane.accounts.models import UserRole
-from controlplane.audit.limits import MAX_REASON
-from controlplane.inference.reason import REASON_HEADER, REASON_PARAMETER
 from controlplane.inference.targets import AGENT_PARAMETER, ENGINE_PARAMETER
 from controlplane.inference.wishes import wishes_for
 from controlplane.operations.effects import CONF_UPDATE
 from controlplane.rest.answers import shared_answers
+from controlplane.rest.reason import REASON_PARAMETERS
 from engine.contract import Endpoint, ErrorCase, Origin, Parameter, schemas
 from engine.contract.components import referred
 from engine.contract.parameter_schemas import parameter_example, parameter_schema
@@ -168,16 +167,8 @@ def _target_parameters() -> list[OpenApiParameter]:
 def _change_parameters(endpoint: Endpoint) -> list[OpenApiParameter]:
     if endpoint.action is None:
         return []
-    kept = f"Why the change is made; kept in the audit log. At most {MAX_REASON} characters."
     parameters = [
-        OpenApiParameter(REASON_PARAMETER, str, description=kept),
-        OpenApiParameter(
-            REASON_HEADER,
-            str,
-            OpenApiParameter.HEADER,
-            description=f"The same in a header, for callers who must leave the query as it is; "
-            f"`{REASON_PARAMETER}` goes before it.",
-        ),
+        *REASON_PARAMETERS,
         *(
             OpenApiParameter(wish.name, wish.type, wish.place, description=wish.description)
             for wish in wishes_for(endpoint)

@@ -57,6 +57,19 @@ class NothingToRetry(ContractError):
         )
 
 
+class RetriedAlready(ContractError):
+    """An operation of which a retry is not finished."""
+
+    def __init__(self, operation: Operation, retry: Operation) -> None:
+        super().__init__(
+            409,
+            "Retried already",
+            f"Operation {retry.pk} retries operation {operation.pk} and is {retry.state}; wait "
+            "for its end.",
+            {"operation": str(retry.pk)},
+        )
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to be done, to whom, and how. `timeout_s` is in seconds, for each
@@ -164,13 +177,16 @@ def agents_to_repeat(operation: Operation) -> list[Agent]:
 
 
 def plan_retry(
-    operation: Operation, *, actor: Actor, request_id: str, reason: str = ""
+    operation: Operation, *, actor: Actor, request_id: str, reason: str = "", key: str = ""
 ) -> Operation:
-    """Put an operation on record that calls the agents again for which it failed, for the
-    same reason unless another one is given. Raises NothingToRetry, NotForPeople,
-    NotRecorded, and ContractError (400) for a reason that is too long or if its time is
-    over."""
+    """Put an operation on record that calls the agents again for which it failed. The same
+    `key` by the same actor is the same retry; "" is no key.
+    Without a reason it says what it retries, not why somebody else wanted it. Raises
+    NothingToRetry, RetriedAlready, KeyReused, NotForPeople, NotRecorded, and ContractError
+    (400) for a reason that is too long or if its time is over."""
     check_reason(reason)
+    if key and (same := _retry_under_key(key, operation, actor)) is not None:
+        return same
     known = agents_to_repeat(operation)
     call = call_of(operation)
     check_wishes(call.endpoint, wishes_of(operation))
@@ -182,11 +198,18 @@ def plan_retry(
         concurrency=operation.concurrency,
         timeout_s=operation.timeout_s,
         retry_of=operation.pk,
-        **_origin(call, reason or operation.reason, actor, request_id),
+        idempotency_key=key,
+        **_origin(call, reason or f"retries operation {operation.pk}", actor, request_id),
     )
     waves = Strategy.of(operation.strategy).waves(len(known))
     rows = [_target(retry, agent, wave) for agent, wave in zip(known, waves, strict=True)]
-    _record(retry, rows, common_engine(known), actor)
+    try:
+        _record(retry, rows, common_engine(known), actor)
+    except IntegrityError:
+        same = _retry_under_key(key, operation, actor) if key else None
+        if same is None:
+            raise
+        return same
     return retry
 
 
@@ -230,6 +253,13 @@ def _under_key(key: str, plan: Plan, actor: Actor) -> Operation | None:
     return known
 
 
+def _retry_under_key(key: str, operation: Operation, actor: Actor) -> Operation | None:
+    known = Operation.objects.filter(actor_ref=actor.ref, idempotency_key=key).first()
+    if known is not None and known.retry_of != operation.pk:
+        raise KeyReused(key, known)
+    return known
+
+
 def _origin(call: Call, reason: str, actor: Actor, request_id: str) -> dict[str, object]:
     shown_query, shown_body = call.shown_query(), call.shown_document()
     return {
@@ -258,6 +288,7 @@ def _target(operation: Operation, agent: Agent, wave: int) -> OperationTarget:
 def _record(operation: Operation, rows: list[OperationTarget], engine: str, actor: Actor) -> None:
     try:
         with transaction.atomic(durable=True):
+            _check_only_retry(operation)
             insert_rows(operation, *rows)
             audit.record(
                 stage=Stage.REQUESTED,
@@ -282,6 +313,18 @@ def _record(operation: Operation, rows: list[OperationTarget], engine: str, acto
         raise
     except DatabaseError as error:
         raise NotRecorded from error
+
+
+def _check_only_retry(operation: Operation) -> None:
+    """Raises RetriedAlready. For the transaction in which the operation is written."""
+    if operation.retry_of is None:
+        return
+    # Two that come at the same time look one after the other.
+    retried = Operation.objects.select_for_update().get(pk=operation.retry_of)
+    others = Operation.objects.filter(retry_of=retried.pk)
+    under_way = others.filter(state__in=(State.PENDING, State.RUNNING)).first()
+    if under_way is not None:
+        raise RetriedAlready(retried, under_way)
 
 
 def _written(value: object) -> object:

@@ -41,11 +41,7 @@ def targets_to_take_back(operation: Operation) -> list[OperationTarget]:
         raise NotToBeTakenBack(operation, f"is a {operation.action}, which leaves nothing to undo")
     if operation.undo_of is not None:
         raise NotToBeTakenBack(operation, "took something back itself; make a new call instead")
-    rows = [
-        row
-        for row in operation.targets.order_by("-wave", "-id")
-        if taking_back.may_be_taken_back(row)
-    ]
+    rows = list(taking_back.standing(operation).order_by("-wave", "-id"))
     if not rows:
         raise NotToBeTakenBack(operation, "succeeded on no agent on which it still stands")
     return rows

@@ -4,6 +4,7 @@ import logging
 import time
 
 from django.db import DatabaseError
+from django.db.models import QuerySet
 
 from controlplane.audit.authorship import Authorship
 from controlplane.fleet.models import Agent
@@ -24,6 +25,11 @@ def may_be_taken_back(row: OperationTarget) -> bool:
     return row.state in _MAY_HAVE_DONE_IT and not row.undone
 
 
+def standing(operation: Operation) -> QuerySet[OperationTarget]:
+    """The parts of the operation of which may_be_taken_back() is true."""
+    return operation.targets.filter(state__in=_MAY_HAVE_DONE_IT, undone=False)
+
+
 def is_to_be_taken_back(row: OperationTarget) -> bool:
     """Whether the agent did it, or may have, and nobody has tried to take it back yet."""
     return may_be_taken_back(row) and not row.undo_error
@@ -36,6 +42,10 @@ def take_back(
     whether it is there, or why not; that is returned too. `by` names the operation that
     is taken back, `timeout` is in seconds for each call. Raises
     django.db.DatabaseError."""
+    # Somebody else may take the same back, and be ahead here.
+    row.refresh_from_db()
+    if row.undone:
+        return None
     problem = None
     try:
         agent = recovery.find_called(operation, row.agent)
@@ -43,10 +53,10 @@ def take_back(
     except ContractError as error:
         logger.warning("%s on %s not taken back: %s", operation, row.agent, error.message)
         problem, row.undo_error = error, error.message[:500]
-    row.save(update_fields=["undone", "undo_error"])
+    _write_outcome(row)
     # Asking the agent may have told more of it.
     row.refresh_from_db()
-    return problem
+    return None if row.undone else problem
 
 
 def note_breakdown(row: OperationTarget, error: BaseException) -> None:
@@ -56,7 +66,13 @@ def note_breakdown(row: OperationTarget, error: BaseException) -> None:
         raise error
     logger.error("taking back on agent %s broke down", row.agent, exc_info=error)
     row.undo_error = f"The control plane failed at agent '{row.agent}'; its log has the details."
-    row.save(update_fields=["undo_error"])
+    _write_outcome(row)
+
+
+def _write_outcome(row: OperationTarget) -> None:
+    """Write it, unless somebody else has taken it back meanwhile: that stays true."""
+    open_row = OperationTarget.objects.filter(pk=row.pk, undone=False)
+    open_row.update(undone=row.undone, undo_error=row.undo_error)
 
 
 def _undo(

@@ -38,6 +38,7 @@ from controlplane.rest.answers import problem
 from controlplane.rest.examples import OPERATION_ID
 from controlplane.rest.forms import Example
 from controlplane.rest.links import Link, LinkGroup, agent_page, listed, page_of
+from controlplane.rest.reason import REASON_PARAMETERS, reason_of
 from engine.contract import ContractError
 
 ID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -70,7 +71,7 @@ _NOTHING_TO_RETRY = problem(
     "Nothing to retry",
     f"Operation {OPERATION_ID} is succeeded; only agents that failed in a finished operation are "
     "called again.",
-    "It is not finished, or nobody failed.",
+    "It is not finished, nobody failed, or a retry is under way.",
 )
 _FINISHED = OpenApiResponse(OperationSerializer, "Finished.")
 _STARTED = OpenApiResponse(
@@ -172,6 +173,7 @@ class OperationViewSet(
 
     @extend_schema(
         request=None,
+        parameters=[*REASON_PARAMETERS],
         responses={
             200: OpenApiResponse(OperationSerializer, "No further agent is called."),
             **_FINISHED_ALREADY,
@@ -181,13 +183,16 @@ class OperationViewSet(
     def cancel(self, request: Request, pk: str) -> Response:
         """Call no further agents. Those that were called are waited for."""
         operation = cancel(
-            self.get_object(), actor=request_actor(request), request_id=request_id_of(request)
+            self.get_object(),
+            actor=request_actor(request),
+            request_id=request_id_of(request),
+            reason=reason_of(request),
         )
         return Response(_shown(request, operation))
 
     @extend_schema(
         request=None,
-        parameters=[_WAIT, _LOCATION],
+        parameters=[_WAIT, _LOCATION, *REASON_PARAMETERS],
         responses={
             200: _FINISHED,
             202: _STARTED,
@@ -199,7 +204,10 @@ class OperationViewSet(
         """Make the same change on the agents on which it failed, as a new operation."""
         seconds = _wait_of(request)
         retry = plan_retry(
-            self.get_object(), actor=request_actor(request), request_id=request_id_of(request)
+            self.get_object(),
+            actor=request_actor(request),
+            request_id=request_id_of(request),
+            reason=reason_of(request),
         )
         return _start(request, retry, seconds)
 

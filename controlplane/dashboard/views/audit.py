@@ -10,11 +10,12 @@ from django.urls import reverse
 
 from controlplane.accounts.actors import user_actor
 from controlplane.accounts.models import UserRole
+from controlplane.audit.background import shared_verifier
 from controlplane.audit.catalogue import ACTIONS
 from controlplane.audit.filters import AuditFilter
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.paging import AuditPagination
-from controlplane.audit.verifying import verify_on_record
+from controlplane.dashboard.chain import Soundness, chain_status
 from controlplane.dashboard.paging import page_of
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.fleet.models import Agent, Engine
@@ -30,6 +31,7 @@ _OUTCOMES = (
     "unchanged",
     "observed",
 )
+_WAIT_SECONDS = 3.0
 _LONG = ("document", "previous", "mac", "key_id")
 
 
@@ -87,15 +89,31 @@ class VerifyNow(DashboardView):
     section = "audit"
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Verify, on the record, and tell what was found."""
-        report = verify_on_record(actor=user_actor(request), request_id=request_id_of(request))
-        if report.problem is None:
-            messages.success(
-                request, f"The audit log is what was written: {report.entries:,} entries verified."
-            )
+        """Have it verified, on the record. A page does not wait for a long log: what is
+        found is on record, and the badge shows it."""
+        verifier = shared_verifier()
+        is_done = verifier.start(
+            actor=user_actor(request),
+            request_id=request_id_of(request),
+            wait_seconds=_WAIT_SECONDS,
+        )
+        if not is_done:
+            messages.info(request, "The log is being verified; the badge shows what is found.")
+        elif verifier.progress().is_broken:
+            messages.error(request, "Verifying could not be finished; the server's log says why.")
         else:
-            messages.error(request, f"The audit log is broken: {report.problem.message}")
+            _tell(request)
         return redirect("dashboard:audit")
+
+
+def _tell(request: HttpRequest) -> None:
+    found = chain_status()
+    if found.soundness is Soundness.VALID:
+        messages.success(
+            request, f"The audit log is what was written: {found.entries:,} entries verified."
+        )
+    else:
+        messages.error(request, f"The audit log is broken: {found.message}")
 
 
 def _exports(asked: dict[str, str]) -> dict[str, str]:

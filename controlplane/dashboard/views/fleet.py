@@ -20,6 +20,10 @@ from controlplane.operations.runner import shared_runner
 from engine.contract import ContractError
 
 _SEPARATOR = "\n"
+_CHANGED = (
+    "Not all of the agents that you confirmed can be called any more. Look at those that are "
+    "left, and confirm again."
+)
 
 
 class FleetPage(DashboardView):
@@ -66,7 +70,12 @@ class ConfirmPage(DashboardView):
         form = ActionForm(action, request.POST)
         if not form.is_valid():
             return self._ask(action, names, form, HTTPStatus.BAD_REQUEST)
-        called = [agent.name for agent in choose(names, action).called]
+        chosen = choose(names, action)
+        if chosen.missing or chosen.left_out:
+            # What was confirmed is what is done, or nothing.
+            form.add_error(None, _CHANGED)
+            return self._ask(action, names, form, HTTPStatus.CONFLICT)
+        called = [agent.name for agent in chosen.called]
         try:
             planned = plan_operation(
                 form.to_plan(called),
@@ -93,7 +102,7 @@ class ConfirmPage(DashboardView):
             {
                 "action": action,
                 "chosen": chosen,
-                "agents": _SEPARATOR.join(names),
+                "agents": _SEPARATOR.join(agent.name for agent in chosen.called),
                 "by_engine": _by_engine(chosen),
                 "backends": backends_of(chosen.called),
                 "form": form,

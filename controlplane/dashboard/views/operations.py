@@ -1,6 +1,8 @@
 """Operations: all of them, and one."""
 
+from abc import abstractmethod
 from http import HTTPStatus
+from typing import ClassVar
 from uuid import UUID
 
 from django.contrib import messages
@@ -13,10 +15,11 @@ from controlplane.accounts.models import UserRole
 from controlplane.audit.actors import ActorKind
 from controlplane.dashboard.forms import ReasonForm
 from controlplane.dashboard.paging import page_of
-from controlplane.dashboard.progress import progress_of, waves_of
+from controlplane.dashboard.progress import progress_in, progress_of, waves_of
 from controlplane.dashboard.rollbacks import (
     Outcome,
     is_to_be_offered,
+    is_under_way,
     preview_rollback,
     take_back_and_wait,
 )
@@ -69,12 +72,11 @@ class OperationPage(DashboardView):
     def get(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
         """How far it is."""
         operation = _find(operation_id)
-        targets = list(operation.targets.all())
-        waves = waves_of(targets, _MOST_TARGETS)
-        progress = progress_of([operation.pk])[operation.pk]
+        waves = waves_of(operation, _MOST_TARGETS)
+        progress = progress_in(waves)
         is_final = State(operation.state).is_final
-        can_roll_back = is_to_be_offered(operation, targets)
         by_people = operation.actor_kind != ActorKind.CONTROLLER and operation.undo_of is None
+        can_roll_back = is_to_be_offered(operation)
         context: dict[str, object] = {
             "operation": operation,
             "waves": waves,
@@ -84,48 +86,98 @@ class OperationPage(DashboardView):
             "can_cancel": not is_final and operation.cancel_requested_at is None,
             "can_retry": is_final and by_people and progress.failed > 0,
             "can_roll_back": can_roll_back,
-            # Each agent is brought back by an operation that has a page of its own.
-            "is_watched": can_roll_back and Operation.objects.filter(undo_of=operation.pk).exists(),
+            "is_moving": not is_final or (can_roll_back and is_under_way(operation)),
         }
         if self.is_part():
             return self.part("dashboard/_operation.html", context)
         return self.page("dashboard/operation.html", context)
 
 
-class CancelOperation(DashboardView):
-    """Call no further agent."""
+class ReasonPage(DashboardView):
+    """Asks why something is done about an operation, and does it."""
 
+    reads = "operations"
     section = "operations"
+    title: ClassVar[str]
+    explanation: ClassVar[str]
+    verb: ClassVar[str]
+    """The name of its address, and of the button that leads there."""
+
+    def get(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
+        """Ask."""
+        operation = _find(operation_id)
+        if not self.may(UserRole.OPERATOR):
+            return redirect("dashboard:operation", operation.pk)
+        return self._ask(operation, ReasonForm())
 
     def post(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
-        """Ask for it, and go back to the operation."""
+        """Do it, and go where it is to be seen."""
         operation = _find(operation_id)
+        form = ReasonForm(request.POST)
+        if not form.is_valid():
+            return self._ask(operation, form, HTTPStatus.BAD_REQUEST)
         try:
-            cancel(operation, actor=user_actor(request), request_id=request_id_of(request))
-        except ContractError as error:
-            messages.error(request, error.message)
-        else:
-            messages.success(request, "No further agents are called.")
-        return _to(operation)
-
-
-class RetryOperation(DashboardView):
-    """Call the agents again for which it failed."""
-
-    section = "operations"
-
-    def post(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
-        """Make another operation, and go there."""
-        operation = _find(operation_id)
-        try:
-            retry = plan_retry(
-                operation, actor=user_actor(request), request_id=request_id_of(request)
-            )
+            shown = self.carry_out(request, operation, form)
         except ContractError as error:
             messages.error(request, error.message)
             return _to(operation)
+        return _to(shown)
+
+    @abstractmethod
+    def carry_out(self, request: HttpRequest, operation: Operation, form: ReasonForm) -> Operation:
+        """Do it, and return the operation to be shown. The form is valid. Raises
+        ContractError."""
+
+    def _ask(
+        self, operation: Operation, form: ReasonForm, status: HTTPStatus = HTTPStatus.OK
+    ) -> HttpResponse:
+        context: dict[str, object] = {
+            "operation": operation,
+            "title": self.title,
+            "explanation": self.explanation,
+            "url": reverse(f"dashboard:{self.verb}", args=[operation.pk]),
+            "form": form,
+        }
+        return self.page("dashboard/ask_reason.html", context, status)
+
+
+class CancelOperation(ReasonPage):
+    """Call no further agent."""
+
+    title = "Cancel"
+    explanation = "No further agent is called. Those that were called are waited for."
+    verb = "cancel"
+
+    def carry_out(self, request: HttpRequest, operation: Operation, form: ReasonForm) -> Operation:
+        """Ask for it. Raises AlreadyFinished."""
+        cancelled = cancel(
+            operation,
+            actor=user_actor(request),
+            request_id=request_id_of(request),
+            reason=form.cleaned_data["reason"],
+        )
+        messages.success(request, "No further agents are called.")
+        return cancelled
+
+
+class RetryOperation(ReasonPage):
+    """Call the agents again for which it failed."""
+
+    title = "Retry"
+    explanation = "The same call is made again on the agents that failed, as a new operation."
+    verb = "retry"
+
+    def carry_out(self, request: HttpRequest, operation: Operation, form: ReasonForm) -> Operation:
+        """Make another operation. Raises what plan_retry() raises."""
+        retry = plan_retry(
+            operation,
+            actor=user_actor(request),
+            request_id=request_id_of(request),
+            reason=form.cleaned_data["reason"],
+            key=form.cleaned_data["key"],
+        )
         shared_runner().start(retry)
-        return _to(retry)
+        return retry
 
 
 class RollbackPage(DashboardView):

@@ -7,7 +7,13 @@ from typing import Any
 
 from rest_framework.exceptions import ValidationError
 
-from controlplane.commandline.changing import add_change_options, add_wait, told_of, wait_of
+from controlplane.commandline.changing import (
+    add_change_options,
+    add_reason,
+    add_wait,
+    told_of,
+    wait_of,
+)
 from controlplane.commandline.foreseeing import shown_calls
 from controlplane.commandline.outcomes import outcome_table, told_of_targets
 from controlplane.commandline.planning import reason_of
@@ -98,16 +104,17 @@ class CancelOperation(Verb):
     help = "Call no further agents. Those that were called are waited for by whoever carries it on."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which."""
+        """Which, and why."""
         _add_id(parser)
+        add_reason(parser)
         parser.add_argument("--dry-run", action="store_true", help="Say which agents are left.")
 
     def run(self, run: Run) -> Told:
         """Cancel. Raises OperationNotFound and AlreadyFinished."""
-        operation = _find(run.options)
+        operation, reason = _find(run.options), reason_of(run.options)
         if run.is_dry:
             return _foresee_cancel(operation)
-        operation = cancel(operation, actor=run.actor, request_id=run.request_id)
+        operation = cancel(operation, actor=run.actor, request_id=run.request_id, reason=reason)
         document = dict(OperationSerializer(operation).data)
         return Told(document, [f"operation {operation.pk}: {operation.state}, to be cancelled"])
 
@@ -123,17 +130,18 @@ class RetryOperation(Verb):
     help = "Make the same change again on the agents on which it failed, as a new operation."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which, and how long to wait."""
+        """Which, why, and how long to wait."""
         _add_id(parser)
+        add_reason(parser)
         parser.add_argument("--dry-run", action="store_true", help="Say who would be called again.")
         add_wait(parser)
 
     def run(self, run: Run) -> Told:
         """Retry. Raises OperationNotFound, and what plan_retry() raises."""
-        operation, seconds = _find(run.options), wait_of(run)
+        operation, reason, seconds = _find(run.options), reason_of(run.options), wait_of(run)
         if run.is_dry:
             return _foresee_retry(operation)
-        retry = plan_retry(operation, actor=run.actor, request_id=run.request_id)
+        retry = plan_retry(operation, actor=run.actor, request_id=run.request_id, reason=reason)
         return told_of(carry_out(retry, seconds))
 
     def is_change(self, run: Run) -> bool:

@@ -144,13 +144,50 @@ def test_freeze__by_page_and_by_api__leave_the_same_trail(
     assert by_page.timeout_s == by_api["timeout_s"]
 
 
+def confirmed(page) -> list[str]:
+    found = re.search(r'name="agents" value="([^"]*)"', page.content.decode())
+    assert found is not None
+    return found[1].split("\n")
+
+
 def test_freeze__scheduler_among_the_selected__only_workers_are_called(
     operator, fleet, make_agent, runner
 ) -> None:
     fleet()
     make_agent("scheduler", role=Role.SCHEDULER)
-    operation = finished(runner, post(operator, "freeze.enable", "worker-0", "scheduler"))
+    page = operator.get(f"{CONFIRM}?action=freeze.enable&agent=worker-0&agent=scheduler")
+    operation = finished(runner, post(operator, "freeze.enable", *confirmed(page)))
     assert [target.agent for target in operation.targets.all()] == ["worker-0"]
+
+
+def test_freeze__an_agent_went_since_it_was_confirmed__asks_again(operator, fleet, runner) -> None:
+    fleet()
+    gone, _ = fleet("worker-1")
+    asked = operator.get(f"{CONFIRM}?action=freeze.enable&agent=worker-0&agent=worker-1")
+    gone.delete()
+
+    page = post(operator, "freeze.enable", *confirmed(asked))
+
+    assert page.status_code == 409
+    assert "Not all of the agents that you confirmed" in text_of(page)
+    assert "Not known any more, and left out: worker-1." in text_of(page)
+    assert "Freeze: 1 agent " in text_of(page)
+    assert not Operation.objects.exists()
+    operation = finished(runner, post(operator, "freeze.enable", *confirmed(page)))
+    assert [target.agent for target in operation.targets.all()] == ["worker-0"]
+
+
+def test_freeze__another_role_since_it_was_confirmed__asks_again(operator, fleet) -> None:
+    agent, _ = fleet()
+    asked = operator.get(f"{CONFIRM}?action=freeze.enable&agent=worker-0")
+    agent.role, agent.worker_id = Role.SCHEDULER, None
+    agent.save()
+
+    page = post(operator, "freeze.enable", *confirmed(asked))
+
+    assert page.status_code == 409
+    assert "None of the selected agents has what this changes." in text_of(page)
+    assert not Operation.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -201,6 +238,6 @@ def test_freeze__sent_twice__is_one_operation(operator, fleet, runner) -> None:
 
 def test_freeze__agents_gone_meanwhile__says_so_and_changes_nothing(operator) -> None:
     page = post(operator, "freeze.enable", "worker-0")
-    assert page.status_code == 400
+    assert page.status_code == 409
     assert not Operation.objects.exists()
     assert "Not known any more, and left out: worker-0." in text_of(page)

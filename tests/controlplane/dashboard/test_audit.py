@@ -1,16 +1,18 @@
 """The audit pages: facets, one entry, the chain."""
 
 import re
+import threading
 from urllib.parse import urlsplit
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 
-from controlplane.audit import guards, services
+from controlplane.audit import background, guards, services
 from controlplane.audit.models import AuditEntry
 
 from ..conftest import ACTOR
+from ..operations.test_fleet_operations import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -26,6 +28,14 @@ def text_of(answer) -> str:
 
 def numbers(answer) -> list[int]:
     return [int(n) for n in re.findall(r'data-opens="entry-panel">(\d+)<', answer.content.decode())]
+
+
+@pytest.fixture(autouse=True)
+def verifier(monkeypatch) -> background.Verifier:
+    """One of the test's own: the shared one remembers other tests."""
+    made = background.Verifier()
+    monkeypatch.setattr("controlplane.dashboard.views.audit.shared_verifier", lambda: made)
+    return made
 
 
 @pytest.fixture
@@ -125,6 +135,7 @@ def test_chain__nobody_looked__every_page_says_so(viewer) -> None:
         assert "never verified" in text_of(viewer.get(f"/dashboard/{path}"))
 
 
+@pytest.mark.django_db(transaction=True)
 def test_verify_now__admin__badge_tells_up_to_where_and_by_whom(admin, several) -> None:
     last = AuditEntry.objects.latest("id").pk
     answer = admin.post("/dashboard/audit/verify", follow=True)
@@ -140,6 +151,7 @@ def test_verify_now__admin__badge_tells_up_to_where_and_by_whom(admin, several) 
     assert part.startswith('<a id="chain" class="badge chain ok"')
 
 
+@pytest.mark.django_db(transaction=True)
 def test_verify_now__entry_was_changed__badge_says_broken_at_it(admin, several) -> None:
     changed = several["changed"].pk
     with guards.lifted(connection), connection.cursor() as cursor:
@@ -154,6 +166,43 @@ def test_verify_now__entry_was_changed__badge_says_broken_at_it(admin, several) 
     assert badge is not None
     assert 'class="badge chain bad"' in badge[0]
     assert f"BROKEN at entry {changed}" in badge[0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_verify_now__takes_long__page_does_not_wait_and_the_log_is_read_once(
+    admin, monkeypatch, verifier
+) -> None:
+    go_on = threading.Event()
+    begun: list[str] = []
+
+    def take_long(*, request_id, **given) -> None:
+        begun.append(request_id)
+        go_on.wait(10)
+
+    monkeypatch.setattr(background, "verify_on_record", take_long)
+    monkeypatch.setattr("controlplane.dashboard.views.audit._WAIT_SECONDS", 0.05)
+
+    for _ in range(2):
+        answer = admin.post("/dashboard/audit/verify", follow=True)
+        assert "The log is being verified; the badge shows what is found." in text_of(answer)
+
+    assert len(begun) == 1
+    go_on.set()
+    wait_until(lambda: not verifier.progress().is_running)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [OSError("disk"), DatabaseError("gone")])
+def test_verify_now__breaks_down__is_told(admin, monkeypatch, error) -> None:
+    def break_down(*given) -> None:
+        raise error
+
+    monkeypatch.setattr("controlplane.audit.verifying.verify", break_down)
+
+    answer = admin.post("/dashboard/audit/verify", follow=True)
+
+    assert answer.status_code == 200
+    assert "Verifying could not be finished; the server&#x27;s log says why." in text_of(answer)
 
 
 def test_audit__viewer__has_no_button_to_verify(viewer) -> None:

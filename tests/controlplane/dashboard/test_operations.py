@@ -1,6 +1,7 @@
 """The list of operations, one operation, and what can be done about it."""
 
 import re
+import threading
 
 import pytest
 from django.db import connection
@@ -20,6 +21,7 @@ from ..conftest import ACTOR
 # The runner's threads have connections of their own.
 pytestmark = pytest.mark.django_db(transaction=True)
 KEY = "1" * 32
+WHY = {"reason": "it answers again", "key": KEY}
 
 
 def plan(operation_id: str, *agents: str, **more) -> Operation:
@@ -115,6 +117,54 @@ def test_operation__waves_and_failures__are_told(viewer, fleet, runner) -> None:
     assert "Retry" not in text
 
 
+def test_operation__more_agents_than_are_shown__failures_of_every_wave_come_first(
+    viewer, fleet, runner, monkeypatch
+) -> None:
+    monkeypatch.setattr("controlplane.dashboard.views.operations._MOST_TARGETS", 2)
+    for number in range(4):
+        _, simulated = fleet(f"worker-{number}")
+    simulated.before = unreachable
+    names = [f"worker-{number}" for number in range(4)]
+    operation = carried_out(runner, plan("enable_freeze", *names, strategy=Strategy(canary=2)))
+
+    with CaptureQueriesContext(connection) as captured:
+        text = text_of(viewer.get(url_of(operation)))
+
+    assert "4 of 4 agents done: 3 succeeded, 1 failed or unknown" in text
+    assert "2 further agents are not shown; those that failed come first." in text
+    assert re.findall(r"worker-\d", text) == ["worker-0", "worker-3", "worker-3"]
+    assert "connection refused" in text
+    loaded = '"answer", "operations_operationtarget"."error"'
+    assert not any(loaded in one["sql"] for one in captured)
+
+
+def test_operation__agent_said_something__is_shown(viewer, fleet, runner) -> None:
+    fleet()
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    for answer, said in [
+        ({"message": "frozen it", "error": "x"}, "frozen it"),
+        ({"message": "", "error": "odd"}, "odd"),
+        ({}, ""),
+        (None, ""),
+        (["no"], ""),
+    ]:
+        operation.targets.update(answer=answer)
+        page = viewer.get(url_of(operation)).content.decode()
+        assert re.findall(r'class="long">([^<]*?) *</td>', page) == [said]
+
+
+def test_operation__finished__page_is_at_rest_though_it_can_be_rolled_back(
+    operator, fleet, runner
+) -> None:
+    fleet()
+    operation = plan("enable_freeze", "worker-0")
+    assert "data-refresh" in operator.get(url_of(operation)).content.decode()
+    carried_out(runner, operation)
+    page = operator.get(url_of(operation)).content.decode()
+    assert "Roll back…" in page
+    assert "data-refresh" not in page
+
+
 def test_operation__unknown__404_page(viewer) -> None:
     page = viewer.get("/dashboard/operations/00000000-0000-0000-0000-000000000000/")
     assert page.status_code == 404
@@ -125,18 +175,18 @@ def test_cancel__pending__is_asked_for_on_record(operator, make_agent) -> None:
     make_agent()
     operation = plan("enable_freeze", "worker-0")
     assert "Cancel: call no further agent" in text_of(operator.get(url_of(operation)))
-    answer = operator.post(url_of(operation, "cancel"), follow=True)
+    answer = operator.post(url_of(operation, "cancel"), WHY, follow=True)
     assert "No further agents are called." in text_of(answer)
     operation.refresh_from_db()
     assert operation.cancel_requested_at is not None
     (entry,) = AuditEntry.objects.filter(action="operation.cancel")
-    assert entry.actor_name == "operator"
+    assert (entry.actor_name, entry.reason) == ("operator", "it answers again")
 
 
 def test_cancel__finished__says_that_it_is(operator, fleet, runner) -> None:
     fleet()
     operation = carried_out(runner, plan("enable_freeze", "worker-0"))
-    answer = operator.post(url_of(operation, "cancel"), follow=True)
+    answer = operator.post(url_of(operation, "cancel"), WHY, follow=True)
     assert "there is nothing to cancel" in text_of(answer)
 
 
@@ -147,9 +197,10 @@ def test_retry__some_failed__calls_those_again(operator, fleet, runner) -> None:
     operation = carried_out(runner, plan("enable_freeze", "worker-0", "worker-1"))
     assert "Retry the 1 that failed" in text_of(operator.get(url_of(operation)))
     broken.before = lambda method, path: None
-    answer = operator.post(url_of(operation, "retry"))
+    answer = operator.post(url_of(operation, "retry"), WHY)
     retry = Operation.objects.get(retry_of=operation.pk)
     assert answer["Location"] == url_of(retry)
+    assert retry.reason == "it answers again"
     assert runner.wait_for(retry.pk, 10).state == State.SUCCEEDED
     assert [target.agent for target in retry.targets.all()] == ["worker-1"]
     assert broken.freeze is True
@@ -158,8 +209,65 @@ def test_retry__some_failed__calls_those_again(operator, fleet, runner) -> None:
 def test_retry__nobody_failed__says_so(operator, fleet, runner) -> None:
     fleet()
     operation = carried_out(runner, plan("enable_freeze", "worker-0"))
-    answer = operator.post(url_of(operation, "retry"), follow=True)
+    answer = operator.post(url_of(operation, "retry"), WHY, follow=True)
     assert "only agents that failed" in text_of(answer)
+
+
+def test_retry__sent_twice__is_one_operation(operator, fleet, runner) -> None:
+    _, broken = fleet()
+    broken.before = unreachable
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    first = operator.post(url_of(operation, "retry"), WHY)
+    retry = Operation.objects.get(retry_of=operation.pk)
+    assert runner.wait_for(retry.pk, 10).state == State.FAILED
+    second = operator.post(url_of(operation, "retry"), WHY)
+    assert first["Location"] == second["Location"] == url_of(retry)
+    assert Operation.objects.filter(retry_of=operation.pk).count() == 1
+
+
+def test_retry__key_of_another_form__says_so(operator, fleet, runner) -> None:
+    _, broken = fleet()
+    broken.before = unreachable
+    first, second = (carried_out(runner, plan("enable_freeze", "worker-0")) for _ in range(2))
+    operator.post(url_of(first, "retry"), WHY)
+    text = text_of(operator.post(url_of(second, "retry"), WHY, follow=True))
+    assert "was sent before with another request" in text
+    assert not Operation.objects.filter(retry_of=second.pk).exists()
+    runner.wait_for(Operation.objects.get(retry_of=first.pk).pk, 10)
+
+
+def test_retry__another_is_under_way__says_which(operator, fleet, runner) -> None:
+    _, broken = fleet()
+    broken.before = unreachable
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    answered = threading.Event()
+
+    def hold(method: str, path: str) -> None:
+        answered.wait(10)
+
+    broken.before = hold
+    operator.post(url_of(operation, "retry"), WHY)
+    another = {**WHY, "key": "2" * 32}
+    text = text_of(operator.post(url_of(operation, "retry"), another, follow=True))
+    answered.set()
+    retry = Operation.objects.get(retry_of=operation.pk)
+    assert f"Operation {retry.pk} retries operation {operation.pk}" in text
+    runner.wait_for(retry.pk, 10)
+
+
+@pytest.mark.parametrize(("verb", "title"), [("cancel", "Cancel"), ("retry", "Retry")])
+def test_change__no_reason__is_asked_for_and_nothing_is_done(
+    operator, make_agent, verb, title
+) -> None:
+    make_agent()
+    operation = plan("enable_freeze", "worker-0")
+    page = operator.get(url_of(operation, verb))
+    assert f"{title} freeze.enable" in text_of(page)
+    page = operator.post(url_of(operation, verb), {**WHY, "reason": ""})
+    assert page.status_code == 400
+    assert "Say why" in text_of(page)
+    assert not Operation.objects.exclude(pk=operation.pk).exists()
+    assert Operation.objects.get().cancel_requested_at is None
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry", "rollback/"])

@@ -12,6 +12,7 @@ from controlplane.forwarding.transport import NotSent, TimedOut
 from controlplane.modes.models import DesiredMode, ModeChange
 from controlplane.operations import recovery
 from controlplane.operations.models import Operation, OperationTarget, State
+from controlplane.operations.recalling import take_back
 from controlplane.reconcile.finishing import Finisher
 from controlplane.reconcile.loop import ControlLoop
 
@@ -358,3 +359,32 @@ def test_rollback__undo_is_being_finished_by_another__is_waited_for(operator_api
     wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
 
     assert OperationTarget.objects.get(operation=identifier, agent="w0").undone is True
+
+
+# Two at the same time.
+
+
+def test_take_back__another_was_faster__row_says_that_it_is_undone(operator_api, two):
+    done(operator_api, action="conf.update", body={"min_retrieve_tokens": 7})
+    identifier = done(operator_api, action="conf.update", body={"min_retrieve_tokens": 8})["id"]
+    operation = Operation.objects.get(pk=identifier)
+    outcomes = []
+
+    def take_it_back():
+        outcomes.append(
+            take_back(operation, actor=ACTOR, reason="too early", request_id="r", timeout=5)
+        )
+
+    def let_another_pass(method, path):
+        two[1].before = talking
+        take_it_back()
+
+    two[1].before = let_another_pass
+
+    take_it_back()
+
+    assert [[one.error for one in told] for told in outcomes] == [[None, None], [None, None]]
+    rows = OperationTarget.objects.filter(operation=identifier)
+    assert set(rows.values_list("undone", "undo_error")) == {(True, "")}
+    assert [agent.conf["min_retrieve_tokens"] for agent in two] == [7, 7]
+    assert Operation.objects.filter(undo_of=identifier).count() == 2

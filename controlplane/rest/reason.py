@@ -1,5 +1,6 @@
 """Why a caller makes a change, in the caller's words."""
 
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from controlplane.audit.limits import MAX_REASON
@@ -9,6 +10,21 @@ REASON_HEADER = "X-KVPlane-Reason"
 REASON_PARAMETER = "reason"
 """The same in the query string, for text that a client cannot put into a header."""
 _VARIABLE = "HTTP_X_KVPLANE_REASON"
+REASON_PARAMETERS = (
+    OpenApiParameter(
+        REASON_PARAMETER,
+        str,
+        description="Why the change is made; kept in the audit log. At most "
+        f"{MAX_REASON} characters.",
+    ),
+    OpenApiParameter(
+        REASON_HEADER,
+        str,
+        OpenApiParameter.HEADER,
+        description="The same in a header, for callers who must leave the query as it is; "
+        f"`{REASON_PARAMETER}` goes before it.",
+    ),
+)
 
 
 def reason_of(request: Request) -> str:
