@@ -110,7 +110,8 @@ def _check_sqlite() -> Iterator[Finding]:
 def _check_postgresql() -> Iterator[Finding]:
     with connection.cursor() as cursor:
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
-            cursor.execute(f"SHOW {name}")
+            # As sessions begin: a transaction may have its own for a while.
+            cursor.execute("SELECT reset_val FROM pg_settings WHERE name = %s", [name])
             (value,) = cursor.fetchone()
             if value == "off":
                 yield bad(
