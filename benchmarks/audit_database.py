@@ -196,6 +196,13 @@ def _queries() -> dict[str, list[str]]:
         "agent, action": lambda: f"agent={choose(simulated_audit.AGENTS)}&action=conf.update",
         "engine, outcome": lambda: f"engine={choose(simulated_audit.ENGINES)}&outcome=failed",
         "actor, rare outcome": lambda: f"actor={choose(simulated_audit.ACTORS)}/ci&outcome=unknown",
+        "actor, no such outcome": lambda: (
+            f"actor={choose(simulated_audit.ACTORS)}/ci&outcome=cancelled"
+        ),
+        "outcome, status, action": lambda: "outcome=failed&status=403&action=bypass.add",
+        "engine, agent of another": lambda: (
+            f"engine=engine-1&agent={choose(simulated_audit.AGENTS[::10])}"
+        ),
         "text in half of all": lambda: "text=freeze",
         "text, rare": lambda: "text=needle-in-the",
         "text, some": lambda: f"text=value {chance.randrange(1000, 10_000)}",

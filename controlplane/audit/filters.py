@@ -6,6 +6,7 @@ from typing import Any
 from django.core.validators import MinLengthValidator
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
+from django_filters.constants import EMPTY_VALUES
 
 from controlplane.audit import searching
 from controlplane.audit.actors import ActorKind
@@ -66,6 +67,25 @@ class AuditFilter(filters.FilterSet):
             "until",
             "text",
         ]
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Entries that fit all that is asked for; what equals something is looked up
+        together."""
+        given = {
+            name: value
+            for name, value in self.form.cleaned_data.items()
+            if value not in EMPTY_VALUES
+        }
+        equal = {
+            self.filters[name].field_name: value
+            for name, value in given.items()
+            if self.filters[name].method is None
+        }
+        entries = searching.equal_to(queryset, equal)
+        for name, value in given.items():
+            if self.filters[name].method is not None:
+                entries = self.filters[name].filter(entries, value)
+        return entries
 
     def begin(self, entries: QuerySet[Any], name: str, value: datetime) -> QuerySet[Any]:
         """Entries at that moment or later."""

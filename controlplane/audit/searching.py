@@ -6,11 +6,12 @@ database's own index of differences (`guards.py`).
 """
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from django.db import connections, router
-from django.db.models import BigIntegerField, QuerySet
+from django.db.models import BigIntegerField, BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 
 from controlplane.audit.models import AuditEntry
@@ -19,6 +20,7 @@ MIN_TEXT = 3
 """Characters: what the indexes are made of."""
 _NUMBER = "number"
 _COMMON = 2000
+_FREQUENT = 20_000
 
 
 def number_of_entries() -> int:
@@ -43,6 +45,41 @@ def until(entries: QuerySet[AuditEntry], moment: datetime) -> QuerySet[AuditEntr
     """Those before that moment."""
     first = first_at(moment)
     return entries if first is None else entries.filter(pk__lt=first)
+
+
+def equal_to(entries: QuerySet[AuditEntry], values: Mapping[str, Any]) -> QuerySet[AuditEntry]:
+    """Those whose columns have exactly these values.
+
+    SQLite uses one index of a table, and would read and take apart every entry that the
+    first of several values has: so the rarest value leads, and whether an entry has the
+    others as well is looked up in their indexes.
+    """
+    if len(values) < 2 or connections[entries.db].vendor == "postgresql":
+        return entries.filter(**values)
+    first, *others = sorted(values, key=lambda column: _frequency(column, values[column]))
+    entries = entries.filter(**{first: values[first]})
+    for column in others:
+        entries = entries.filter(_is_among(column, values[column]))
+    return entries
+
+
+def _frequency(column: str, value: Any) -> int:
+    """How many entries have that value; _FREQUENT at most."""
+    found = AuditEntry.objects.filter(**{column: value}).order_by(column, "id")
+    return found[:_FREQUENT].count()
+
+
+def _is_among(column: str, value: Any) -> RawSQL:
+    """A condition: the entry is in the column's index under that value. Left to itself,
+    SQLite would find the one entry by its number and read it."""
+    (index,) = [one.name for one in AuditEntry._meta.indexes if one.fields == [column, "id"]]
+    field = AuditEntry._meta.get_field(column).output_field
+    connection = connections[router.db_for_read(AuditEntry)]
+    statement = (
+        f"EXISTS (SELECT 1 FROM audit_auditentry AS alike INDEXED BY {index} "  # noqa: S608
+        f"WHERE alike.{column} = %s AND alike.id = audit_auditentry.id)"
+    )
+    return RawSQL(statement, [field.get_db_prep_value(value, connection)], BooleanField())  # noqa: S611
 
 
 def containing(entries: QuerySet[AuditEntry], text: str) -> QuerySet[AuditEntry]:

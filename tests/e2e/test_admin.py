@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.support.admin_site import USER, Browser, Site, browsing, running_site
 
@@ -73,14 +74,12 @@ def test_freeze__two_agents_selected__outcome_and_audit_entries(
     page.click("ul.object-tools >> text=Audit entries")
     page.wait_for_selector("#result_list")
     browser.shoot("audit-of-operation")
-    found = page.inner_text("#result_list")
-    assert found.count("Wartung, ünïcode") == 4
+    expect(page.locator("#result_list tbody tr")).to_contain_text(["Wartung, ünïcode"] * 4)
     page.click("#result_list tbody tr:last-child th a")
     page.wait_for_selector("text=Place in the chain")
     browser.shoot("audit-entry")
     page.click("ul.object-tools >> text=Everything in this request")
-    page.wait_for_selector("#result_list")
-    assert page.locator("#result_list tbody tr").count() == 4
+    expect(page.locator("#result_list tbody tr")).to_have_count(4)
 
 
 def test_unfreeze__button_on_the_agents_page__is_done(browser: Browser, site: Site) -> None:
@@ -103,7 +102,7 @@ def test_bypass__and_its_end__reach_the_agent(browser: Browser, site: Site) -> N
     assert site.status("worker-1")["bypassed_backends"] == ["LocalDiskBackend"]
 
     open_agent(browser, "worker-1")
-    assert "bypasses LocalDiskBackend" in browser.page.inner_text(".kvp-facts")
+    expect(browser.page.locator(".kvp-facts")).to_contain_text("bypasses LocalDiskBackend")
     browser.shoot("agent-bypassed")
     browser.page.click("[data-tool=end_bypass]")
     browser.page.fill("input[name=backend]", "LocalDiskBackend")
@@ -155,7 +154,7 @@ def test_calls__change_and_read__answers_are_shown(browser: Browser, site: Site)
         form.locator("button").click()
         page.wait_for_selector("text=worker-0 answered 200")
         browser.shoot("call-change")
-        assert f'"min_retrieve_tokens": {value}' in page.inner_text(".kvp-answer pre")
+        expect(page.locator(".kvp-answer pre")).to_contain_text(f'"min_retrieve_tokens": {value}')
     (completed, requested) = site.audit(action="conf.update", agent="worker-0")[:2]
     assert (completed["stage"], requested["stage"]) == ("completed", "requested")
     assert (completed["reason"], completed["actor_name"]) == ("try 512", USER)
@@ -166,7 +165,7 @@ def test_calls__change_and_read__answers_are_shown(browser: Browser, site: Site)
     form.locator("input[name=names]").fill("min_retrieve_tokens")
     form.locator("button").click()
     page.wait_for_selector("text=worker-0 answered 200")
-    assert '"min_retrieve_tokens": 512' in page.inner_text(".kvp-answer pre")
+    expect(page.locator(".kvp-answer pre")).to_contain_text('"min_retrieve_tokens": 512')
 
 
 def test_rollback__of_a_revision__gives_the_old_value_back(browser: Browser, site: Site) -> None:
@@ -218,7 +217,7 @@ def test_chain__verify_now__the_badge_says_unbroken(browser: Browser, site: Site
     page.wait_for_selector("text=The chain is unbroken.")
     browser.shoot("audit")
     page.goto(f"{site.url}/admin/")
-    assert "The chain is unbroken." in page.inner_text(".kvp-chain")
+    expect(page.locator(".kvp-chain")).to_contain_text("The chain is unbroken.")
     browser.shoot("index-verified")
     page.emulate_media(color_scheme="dark")
     browser.shoot("index-dark")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.support.chromium import browser
 from tests.support.controlplane import PASSWORD, prepare, register, serve_command
@@ -87,7 +87,7 @@ def test_form__change_with_a_reason__is_sent_once_and_recorded(page: Page, site:
     page.fill("[data-reason]", "Wartung, ünïcode")
     page.click(".kvp-call button[type=submit]")
     page.wait_for_selector(".kvp-answer h3:has-text('answered 200')")
-    assert '"freeze": true' in page.inner_text(".kvp-answer pre")
+    expect(page.locator(".kvp-answer pre")).to_contain_text('"freeze": true')
     entries = site.audit("freeze.enable")
     assert [entry["stage"] for entry in entries] == ["completed", "requested"]
     assert {entry["reason"] for entry in entries} == {"Wartung, ünïcode"}
@@ -100,7 +100,7 @@ def test_form__parameters_and_body__arrive_at_the_agent(page: Page, site: Site) 
     post.locator("[data-body]").fill('{"min_retrieve_tokens": 64, "chunk_size": 1}')
     post.locator("button[type=submit]").click()
     page.wait_for_selector(".kvp-answer h3:has-text('answered 400')")
-    assert "Config is not mutable at runtime" in post.locator("pre").inner_text()
+    expect(post.locator("pre")).to_contain_text("Config is not mutable at runtime")
 
 
 @pytest.mark.parametrize(
@@ -219,4 +219,4 @@ def test_operation__posted_from_its_page__is_carried_out(page: Page, site: Site)
     )
     form.get_by_role("button", name="Send POST").click()
     page.wait_for_selector(".kvp-answer h3:has-text('answered 200')")
-    assert '"state": "succeeded"' in form.locator("pre").inner_text()
+    expect(form.locator("pre")).to_contain_text('"state": "succeeded"')

@@ -1,6 +1,7 @@
 """Finding entries."""
 
 import json
+import uuid
 from datetime import timedelta
 from urllib.parse import urlencode
 
@@ -152,13 +153,14 @@ def _is_in(wanted: str, entry: AuditEntry, fold) -> bool:
         "since=2026-01-01T00:00:00Z",
         "text=max_local",
         "text=max_local&agent=worker-1",
+        "outcome=failed&actor=tests&agent=worker-1",
     ],
 )
 def test_page__plan__neither_sorts_nor_scans_the_table(
     log, viewer_api, django_assert_max_num_queries, monkeypatch, query
 ):
     monkeypatch.setattr(searching, "_COMMON", 2)
-    with django_assert_max_num_queries(4) as captured:
+    with django_assert_max_num_queries(6) as captured:
         viewer_api.get(f"/api/v1/audit/?{query}")
     (page,) = [q["sql"] for q in captured if '"document"' in q["sql"]] or [None]
     if page is None:
@@ -171,3 +173,53 @@ def test_page__plan__neither_sorts_nor_scans_the_table(
     assert query in ("", "since=2026-01-01T00:00:00Z") or not any(
         step == "SCAN audit_auditentry" for step in plan
     ), plan
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="plans of SQLite")
+def test_page__of_several_values__begins_with_the_rarest_and_looks_up_the_others(
+    db, write, viewer_api, django_assert_max_num_queries
+):
+    for number in range(8):
+        write(number, agent=f"agent-{number % 4}", outcome="failed" if number else "unknown")
+    with django_assert_max_num_queries(6) as captured:
+        viewer_api.get("/api/v1/audit/?stage=completed&outcome=unknown&agent=agent-0")
+    (page,) = [query["sql"] for query in captured if '"document"' in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {page}")
+        plan = " ".join(row[3] for row in cursor.fetchall())
+
+    assert "SEARCH audit_auditentry USING INDEX audit_outcome (outcome=?)" in plan
+    assert "SEARCH alike USING INDEX audit_agent (agent=? AND id=?" in plan
+    assert "SEARCH alike USING INDEX audit_stage (stage=? AND id=?" in plan
+
+
+VALUES = {
+    "agent": st.sampled_from(["a", "b"]),
+    "engine": st.sampled_from(["red", "blue"]),
+    "outcome": st.sampled_from(["succeeded", "failed"]),
+    "status": st.sampled_from([200, 502]),
+    "operation_id": st.sampled_from([uuid.UUID(int=1), uuid.UUID(int=2)]),
+}
+
+
+@MANY
+@given(
+    written=st.lists(st.fixed_dictionaries(VALUES), max_size=6),
+    wanted=st.fixed_dictionaries({}, optional=VALUES),
+    frequent=st.sampled_from([1, 2, 20_000]),
+)
+def test_equal_to__any_values__finds_what_has_all_of_them(
+    db, write, monkeypatch, written, wanted, frequent
+):
+    monkeypatch.setattr(searching, "_FREQUENT", frequent)
+    before = AuditEntry.objects.order_by("-id").values_list("pk", flat=True).first() or 0
+    entries = [write(**values) for values in written]
+    ours = AuditEntry.objects.filter(pk__gt=before)
+
+    found = {entry.pk for entry in searching.equal_to(ours, wanted)}
+
+    assert found == {
+        entry.pk
+        for entry, values in zip(entries, written, strict=True)
+        if wanted.items() <= values.items()
+    }
