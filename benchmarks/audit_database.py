@@ -35,7 +35,8 @@ from controlplane.audit.chain import authenticated, read_head
 from controlplane.audit.heads import head_writer, heads_directory
 from controlplane.audit.keys import key_ring
 from controlplane.audit.models import AuditEntry
-from controlplane.audit.verification import rows_after, verify
+from controlplane.audit.stored import rows_after
+from controlplane.audit.verification import verify
 from controlplane.audit.views import AuditViewSet
 
 WRITERS = 16

@@ -16,10 +16,10 @@ from controlplane.audit.heads import read_heads
 from controlplane.audit.keys import KeyRing, KeyUnavailable
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.reports import Kind, Report
+from controlplane.audit.stored import Row
 from controlplane.audit.verification import (
     ARCHIVE,
     Found,
-    Row,
     check_row,
     check_signature,
 )

@@ -35,13 +35,12 @@ from controlplane.audit.actors import Actor
 from controlplane.audit.entries import moment
 from controlplane.audit.keys import KeyRing
 from controlplane.audit.models import AuditEntry, Stage
+from controlplane.audit.stored import Row, rows_after
 from controlplane.audit.verification import (
     ARCHIVE,
     Checkpoint,
-    Row,
     kept_line,
     latest_checkpoint,
-    rows_after,
 )
 
 _BATCH = 5_000

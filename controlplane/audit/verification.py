@@ -1,14 +1,13 @@
 """Checking the whole log: the chain, the signed heads, the database's guards.
 
-Entries are read in pages by their number and forgotten, so that memory does not grow
-with the log, and nothing is locked. They are read past Django's models: a changed row
-need not hold what a model expects.
+Entries are read in pages by their number and forgotten (`stored.py`), so that memory does
+not grow with the log, and nothing is locked.
 """
 
 import hashlib
 import hmac
 from binascii import hexlify
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,13 +21,11 @@ from controlplane.audit.heads import SignedHead, UnreadableHead, read_heads
 from controlplane.audit.keys import KeyRing, KeyUnavailable
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.reports import Kind, Problem, Report
+from controlplane.audit.stored import Row, rows_after
 
 ARCHIVE = "audit.archive"
-_PAGE = 250  # Rows can be some hundreds of kilobytes long.
+_TOLD_EVERY = 250
 _HEADS_AT_ONCE = 500
-Row = tuple[int, bytes, bytes, bytes, bytes]
-"""Number, key id, previous mac, mac, document: as bytes, because what is no text any more
-could not even be read as such."""
 Progress = Callable[[int], None]
 
 
@@ -118,33 +115,6 @@ def latest_checkpoint() -> Checkpoint:
         entry=entry.pk,
         is_done=done,
     )
-
-
-def rows_after(number: int, until: int | None = None) -> Iterator[Row]:
-    """Rows with a greater number, in order, a page at a time."""
-    connection = connections[router.db_for_read(AuditEntry)]
-    is_postgresql = connection.vendor == "postgresql"
-    names = ("key_id", "previous", "mac", "document")
-    columns = ", ".join(names if is_postgresql else (f"CAST({name} AS BLOB)" for name in names))
-    end = "" if until is None else "AND id <= %s"
-    statement = (
-        f"SELECT id, {columns} FROM audit_auditentry "  # noqa: S608
-        f"WHERE id > %s {end} ORDER BY id LIMIT {_PAGE}"
-    )
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [number] if until is None else [number, until])
-            page = cursor.fetchall()
-        # PostgreSQL holds no text that is not UTF-8.
-        yield from (_encoded(row) for row in page) if is_postgresql else page
-        if len(page) < _PAGE:
-            return
-        number = page[-1][0]
-
-
-def _encoded(row: tuple[int, str, str, str, str]) -> Row:
-    number, key_id, previous, mac, document = row
-    return number, key_id.encode(), previous.encode(), mac.encode(), document.encode()
 
 
 class _Check:
@@ -268,7 +238,7 @@ class _Check:
 
     def _count(self) -> None:
         self.entries += 1
-        if self.entries % _PAGE == 0:
+        if self.entries % _TOLD_EVERY == 0:
             self._progress(self.entries)
 
 
