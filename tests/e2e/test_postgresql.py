@@ -24,6 +24,7 @@ def test_controlplane__on_postgresql__writes_as_on_sqlite() -> None:
         finished = subprocess.run(
             [
                 *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+                *("--numprocesses", "2", "--dist", "loadgroup"),
                 *(f"tests/controlplane/{part}" for part in PARTS),
             ],
             cwd=ROOT,
