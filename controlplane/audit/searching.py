@@ -73,13 +73,14 @@ def _is_among(column: str, value: Any) -> RawSQL:
     """A condition: the entry is in the column's index under that value. Left to itself,
     SQLite would find the one entry by its number and read it."""
     (index,) = [one.name for one in AuditEntry._meta.indexes if one.fields == [column, "id"]]
-    field = AuditEntry._meta.get_field(column).output_field
+    generated: Any = AuditEntry._meta.get_field(column)
     connection = connections[router.db_for_read(AuditEntry)]
     statement = (
         f"EXISTS (SELECT 1 FROM audit_auditentry AS alike INDEXED BY {index} "  # noqa: S608
         f"WHERE alike.{column} = %s AND alike.id = audit_auditentry.id)"
     )
-    return RawSQL(statement, [field.get_db_prep_value(value, connection)], BooleanField())  # noqa: S611
+    prepared = generated.output_field.get_db_prep_value(value, connection)
+    return RawSQL(statement, [prepared], BooleanField())  # noqa: S611
 
 
 def containing(entries: QuerySet[AuditEntry], text: str) -> QuerySet[AuditEntry]:
