@@ -57,6 +57,7 @@ class AnswerThreads:
         try:
             answer = question()
         except (Exception, SystemExit):
+            # The event loop waits for an answer, and the thread is not this request's alone.
             logger.exception("a request could not be answered")
         finally:
             # First, so that whoever asks again at once finds the same thread.

@@ -146,6 +146,7 @@ INSTALLED_APPS = [
 # Forwarded reads pass through all of these: each has to earn its place.
 MIDDLEWARE = [
     "controlplane.middleware.RequestIdMiddleware",
+    "controlplane.content_policy.ContentPolicyMiddleware",
     "controlplane.recording.RecordingMiddleware",
     "controlplane.middleware.NoNulMiddleware",
     "controlplane.middleware.NoDatabaseMiddleware",

@@ -2,16 +2,21 @@
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import (
+    SpectacularAPIView,
+    SpectacularRedocView,
+    SpectacularSwaggerSplitView,
+)
 
+from controlplane.content_policy import as_document
 from controlplane.home import IndexView, ToStart
 from controlplane.inference.urls import urlpatterns as forwarded_patterns
 
 _api: list[URLPattern | URLResolver] = [
     path("auth/", include("rest_framework.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    path("redoc/", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    path("docs/", as_document(SpectacularSwaggerSplitView.as_view()), name="docs"),
+    path("redoc/", as_document(SpectacularRedocView.as_view()), name="redoc"),
     path("v1/", IndexView.as_view(), name="index"),
     path("v1", IndexView.as_view(schema=None)),
     path("v1/", include("controlplane.accounts.urls")),

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from controlplane.accounts import services
@@ -13,9 +13,9 @@ from controlplane.accounts.actors import user_actor
 from controlplane.accounts.forms import ApiTokenForm, UserForm
 from controlplane.accounts.models import ApiToken, User, UserRole
 from controlplane.adminsite import show
+from controlplane.adminsite.tokens import TokenAdmin
 from controlplane.middleware import request_id_of
 from controlplane.rest.admin import RoleModelAdmin
-from controlplane.rest.issuing import issued_page
 
 # Roles decide here; groups would be a second, silent system beside them.
 admin.site.unregister(Group)
@@ -78,11 +78,10 @@ class UserAdmin(RoleModelAdmin):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(RoleModelAdmin):
-    """API tokens: made and revoked, never changed, never shown."""
+class ApiTokenAdmin(TokenAdmin):
+    """API tokens."""
 
     reads = "tokens"
-    view_role = UserRole.ADMIN
     form = ApiTokenForm
     list_display = (
         "name",
@@ -99,8 +98,6 @@ class ApiTokenAdmin(RoleModelAdmin):
     list_select_related = ("user",)
     search_fields = ("name", "prefix", "user__username")
     search_help_text = "Part of a name, of a user's name, or the beginning of the token."
-    date_hierarchy = "created_at"
-    actions = ("revoke",)
     fields = ("user", "name", "role", "expires_at")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -117,24 +114,11 @@ class ApiTokenAdmin(RoleModelAdmin):
         """Whose it is."""
         return show.link(show.change_url("accounts_user", token.user_id), token.user)
 
-    @admin.display(description="state")
-    def state_mark(self, token: ApiToken) -> SafeString:
-        """Whether it can be used."""
-        return show.state(show.usability(token))
-
     @admin.display(description="audit entries")
     def deeds(self, token: ApiToken) -> SafeString:
         """What was done with it."""
         name = f"{token.user.get_username()}/{token.name}"
         return show.list_of("audit_auditentry", "entries", actor_name=name)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody: the list alone needs it, for its action."""
-        return obj is None and super().has_change_permission(request)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody: a revoked token stays on the list."""
-        return False
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
         """Make the token, on the record."""
@@ -150,12 +134,6 @@ class ApiTokenAdmin(RoleModelAdmin):
         )
         obj.pk = issued.token.pk
         obj.plaintext = issued.plaintext
-
-    def response_add(
-        self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
-    ) -> HttpResponse:
-        """Show the token, once."""
-        return issued_page(request, obj, obj.name, obj.plaintext)
 
     @admin.action(description="Revoke the selected tokens", permissions=["add"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:

@@ -1,6 +1,5 @@
 """What can be done with agents from the admin: modes, through `operations`; and asking."""
 
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from controlplane.accounts.actors import user_actor
 from controlplane.adminsite.confirming import SHOWN, Confirmation
-from controlplane.adminsite.forms import EndingForm
+from controlplane.adminsite.forms import EndingForm, KeyedForm
 from controlplane.adminsite.outcomes import WAIT_SECONDS, tell
 from controlplane.adminsite.probing import Probe
 from controlplane.adminsite.switched import attach_modes
@@ -18,6 +17,7 @@ from controlplane.fleet.models import Agent
 from controlplane.middleware import request_id_of
 from controlplane.operations.effects import Wishes
 from controlplane.operations.following import follow_call
+from controlplane.operations.once import Once, SentBefore
 from controlplane.operations.planning import Plan, plan_operation
 from controlplane.operations.selecting import Selector
 from controlplane.operations.services import perform
@@ -25,7 +25,6 @@ from controlplane.operations.waiting import start_and_wait
 from engine import contract
 from engine.contract import Role
 
-_INCOMPLETE = "The form was incomplete; begin again from the page before."
 BACKENDS = ("LocalCPUBackend", "LocalDiskBackend", "RemoteBackend")
 
 
@@ -43,17 +42,8 @@ class BackendField(forms.CharField):
         )
 
 
-class SwitchForm(EndingForm):
-    """Why, and until when; and a key, so that a form that is sent twice is one operation."""
-
-    key = forms.RegexField(
-        r"^[0-9a-f]{32}$",
-        widget=forms.HiddenInput,
-        error_messages={"required": _INCOMPLETE, "invalid": _INCOMPLETE},
-    )
-
-    def __init__(self, data: Any = None) -> None:
-        super().__init__(data, initial={"key": uuid.uuid4().hex})
+class SwitchForm(KeyedForm, EndingForm):
+    """Why, and until when."""
 
 
 class SwitchMode(Confirmation):
@@ -101,7 +91,7 @@ class SwitchMode(Confirmation):
             reason=form.cleaned_data["reason"],
         )
         if len(records) == 1:
-            return _perform(request, records[0], plan)
+            return _perform(request, records[0], plan, form.cleaned_data["key"])
         planned = plan_operation(
             plan,
             key=form.cleaned_data["key"],
@@ -166,18 +156,22 @@ SWITCHES: tuple[SwitchMode, ...] = (
 ON_AGENTS: tuple[Confirmation, ...] = (*SWITCHES, Probe())
 
 
-def _perform(request: HttpRequest, agent: Agent, plan: Plan) -> HttpResponse:
+def _perform(request: HttpRequest, agent: Agent, plan: Plan, key: str) -> HttpResponse:
     call = plan.call()
     follow_call(agent, plan.endpoint, call.values)
-    performed = perform(
-        plan.endpoint,
-        [agent],
-        query=call.query,
-        body=None,
-        actor=user_actor(request),
-        reason=plan.reason,
-        request_id=request_id_of(request),
-        timeout=plan.timeout_s,
-        wishes=plan.wishes,
-    )
+    try:
+        performed = perform(
+            plan.endpoint,
+            [agent],
+            query=call.query,
+            body=None,
+            actor=user_actor(request),
+            reason=plan.reason,
+            request_id=request_id_of(request),
+            timeout=plan.timeout_s,
+            wishes=plan.wishes,
+            once=Once(key, plan.fingerprint()),
+        )
+    except SentBefore as sent:
+        return tell(request, sent.operation)
     return tell(request, performed.operation)

@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 from django import forms
 
-from controlplane.adminsite.forms import EndingForm, reason_field
+from controlplane.adminsite.forms import KEY, EndingForm, key_field, new_key, reason_field
 from controlplane.operations.effects import CONF_UPDATE, Wishes
+from controlplane.operations.once import Once, fingerprint
 from controlplane.rest.parsers import has_nul
 from engine import contract
 from engine.contract import ContractError, Endpoint, Group, Kind, Parameter, Values
@@ -27,7 +28,12 @@ class CallForm(forms.Form):
 
     def __init__(self, data: Any = None) -> None:
         # Many of them stand on one page.
-        super().__init__(data, auto_id=f"{self.endpoint.operation_id}-%s")
+        auto_id = f"{self.endpoint.operation_id}-%s"
+        super().__init__(data, auto_id=auto_id, initial={KEY: new_key()})
+
+    def anew(self) -> "CallForm":
+        """The same as it was sent, to be sent again as another request."""
+        return type(self)({**dict(self.data.items()), KEY: new_key()})
 
     def clean(self) -> dict[str, Any]:
         """The fields. Raises ValidationError, at the field, for what the endpoint cannot
@@ -71,6 +77,11 @@ class CallForm(forms.Form):
         """Why; "" for a call that only reads."""
         return str(self.cleaned_data.get(REASON, ""))
 
+    def once(self, agent: str) -> Once:
+        """What tells this change of that agent from another one."""
+        asked = {name: self.data.get(name, "") for name in self.fields if name != KEY}
+        return Once(self.cleaned_data[KEY], fingerprint(self.endpoint.operation_id, agent, asked))
+
     def wishes(self) -> Wishes:
         """What is wished beyond the call."""
         return Wishes(expected_revision=self.cleaned_data.get(EXPECTED))
@@ -113,6 +124,7 @@ def form_class(endpoint: Endpoint) -> type[CallForm]:
     if endpoint.action is not None:
         may_read = endpoint.reads_with or endpoint.reads_without
         fields[REASON] = reason_field(required=not may_read)
+        fields[KEY] = key_field()
     if endpoint.action == CONF_UPDATE:
         fields[EXPECTED] = forms.IntegerField(
             required=False,

@@ -18,12 +18,14 @@ from controlplane import forwarding
 from controlplane.accounts.actors import user_actor
 from controlplane.accounts.models import UserRole
 from controlplane.adminsite.call_forms import FORMS, CallForm
+from controlplane.adminsite.outcomes import tell
 from controlplane.audit import trail
 from controlplane.fleet.models import Agent
 from controlplane.forwarding import AgentAnswer
 from controlplane.middleware import request_id_of
 from controlplane.operations.following import follow_call
 from controlplane.operations.models import Operation
+from controlplane.operations.once import SentBefore
 from controlplane.operations.services import perform
 from controlplane.rest.admin import has_role
 from engine.contract import CATALOGUE, ContractError, Endpoint
@@ -76,9 +78,14 @@ def call_page(request: HttpRequest, agent: Agent, operation_id: str) -> HttpResp
     sent = _sent(request, made.endpoint)
     form = made() if sent is None else made(sent)
     shown, status = None, HTTPStatus.OK.value
-    if sent is not None:
-        shown = _send(request, agent, form) if form.is_valid() else None
-        status = HTTPStatus.BAD_REQUEST.value if shown is None else shown.status
+    if sent is not None and form.is_valid():
+        try:
+            shown = _send(request, agent, form)
+        except SentBefore as before:
+            return tell(request, before.operation)
+        form, status = form.anew(), shown.status
+    elif sent is not None:
+        status = HTTPStatus.BAD_REQUEST.value
     context = {
         **_context(request, agent, f"{made.endpoint.summary}: {agent}"),
         "call": _call(request, agent, made.endpoint, form),
@@ -96,7 +103,7 @@ def _sent(request: HttpRequest, endpoint: Endpoint) -> Any:
 
 
 def _send(request: HttpRequest, agent: Agent, form: CallForm) -> Shown:
-    """Make the call as the API does. Raises PermissionDenied."""
+    """Make the call as the API does. Raises PermissionDenied and SentBefore."""
     endpoint, values = form.endpoint, form.values()
     if not has_role(request, UserRole.OPERATOR if form.changes() else UserRole.VIEWER):
         raise PermissionDenied
@@ -114,7 +121,10 @@ def _send(request: HttpRequest, agent: Agent, form: CallForm) -> Shown:
             request_id=request_id_of(request),
             timeout=settings.KVPLANE_AGENT_TIMEOUT,
             wishes=form.wishes(),
+            once=form.once(agent.name),
         )
+    except SentBefore:
+        raise
     except ContractError as error:
         return _refused(error, None)
     try:

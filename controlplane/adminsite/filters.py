@@ -1,6 +1,7 @@
 """Filters of the admin's lists that look up indexes instead of listing all values."""
 
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -26,9 +27,10 @@ _PERIODS = {
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 Narrow = Callable[[QuerySet[Any], str], QuerySet[Any]]
+EqualTo = Callable[[QuerySet[Any], Mapping[str, Any]], QuerySet[Any]]
 
 
-class TypedFilter(ListFilter):
+class TypedFilter(ListFilter, ABC):
     """A filter for a value that is typed, not chosen from a list of all there are."""
 
     template = "admin/typed_filter.html"
@@ -78,10 +80,42 @@ class TypedFilter(ListFilter):
         except (ValueError, ValidationError):
             return queryset.none()
 
+    @abstractmethod
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         """The rows that fit. Raises ValueError or ValidationError for a value that
         cannot be read."""
-        raise NotImplementedError
+
+
+class ExactFilter(TypedFilter):
+    """A filter for rows whose column of that name is exactly what is typed. The first of
+    several may look up what the others ask for as well: see look_up_together()."""
+
+    def __init__(
+        self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any
+    ) -> None:
+        super().__init__(request, params, model, model_admin)
+        self.values: Mapping[str, Any] = {self.parameter_name: self.value}
+        self.equal_to: EqualTo = with_values
+
+    def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        """The rows that have it."""
+        return self.equal_to(queryset, self.values)
+
+
+def with_values(rows: QuerySet[Any], values: Mapping[str, Any]) -> QuerySet[Any]:
+    """Those whose columns have exactly these values."""
+    return rows.filter(**values)
+
+
+def look_up_together(specs: Iterable[ListFilter], equal_to: EqualTo) -> None:
+    """Have all that the exact filters of a list ask for looked up at once, where the first
+    of them would look up its own."""
+    exact_ones = [spec for spec in specs if isinstance(spec, ExactFilter) and spec.value]
+    asked = {spec.parameter_name: spec.value for spec in exact_ones}
+    for spec in exact_ones:
+        spec.values = {}
+    for first in exact_ones[:1]:
+        first.values, first.equal_to = asked, equal_to
 
 
 def exact(
@@ -93,14 +127,16 @@ def exact(
 ) -> type[TypedFilter]:
     """A filter for rows whose column `name` is exactly what is typed, or those that
     `narrow` finds."""
-    find = narrow or (lambda queryset, value: queryset.filter(**{name: value}))
-    members = {
+    members: dict[str, Any] = {
         "title": title or name.replace("_", " "),
         "parameter_name": name,
         "suggestions": tuple(suggestions),
-        "narrow": lambda self, queryset, value: find(queryset, value),
     }
-    return type(f"{name.title().replace('_', '')}Filter", (TypedFilter,), members)
+    bases: tuple[type, ...] = (ExactFilter,)
+    if narrow is not None:
+        bases = (TypedFilter,)
+        members["narrow"] = lambda self, queryset, value: narrow(queryset, value)
+    return type(f"{name.title().replace('_', '')}Filter", bases, members)
 
 
 class BeforeFilter(TypedFilter):

@@ -1,5 +1,6 @@
 """What is asked before something is done."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,8 @@ _ENDS = [
     ("604800", "After 7 days"),
 ]
 _LONGEST = timedelta(days=366)
+KEY = "key"
+_INCOMPLETE = "The form was incomplete; begin again from the page before."
 REASON_HELP = "Kept in the audit log with the change."
 
 
@@ -33,10 +36,33 @@ def reason_field(*, required: bool = True) -> forms.CharField:
     )
 
 
+def key_field() -> forms.RegexField:
+    """The field for what tells a form from the same form, filled in again."""
+    return forms.RegexField(
+        r"^[0-9a-f]{32}$",
+        widget=forms.HiddenInput,
+        error_messages={"required": _INCOMPLETE, "invalid": _INCOMPLETE},
+    )
+
+
+def new_key() -> str:
+    """A key that no form had before."""
+    return uuid.uuid4().hex
+
+
 class ReasonForm(forms.Form):
     """Why it is done."""
 
     reason = reason_field()
+
+
+class KeyedForm(forms.Form):
+    """Has a key, so that a form that is sent twice is one operation."""
+
+    key = key_field()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"initial": {KEY: new_key()}, **kwargs})
 
 
 class EndingForm(ReasonForm):

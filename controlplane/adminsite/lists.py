@@ -2,6 +2,7 @@
 sorts them or searches them through."""
 
 import uuid
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib.admin import ShowFacets
@@ -13,7 +14,7 @@ from django.db.models.expressions import Combinable
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from controlplane.adminsite.filters import BEFORE
+from controlplane.adminsite.filters import BEFORE, look_up_together, with_values
 from controlplane.rest.admin import ForgivingList, ReadOnlyModelAdmin
 
 MOST = 10_000
@@ -49,9 +50,17 @@ class CappedPaginator(_Paginator):
 class NewestFirst(ForgivingList):
     """In the order of the primary key and no other, which no index is missing for."""
 
+    model_admin: "LongListAdmin"
+
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str | Combinable]:
         """Whatever the URL asks for."""
         return ["-pk"]
+
+    def get_filters(self, request: HttpRequest) -> tuple[Any, ...]:
+        """As everywhere, but what equals something is looked up together."""
+        found: tuple[Any, ...] = super().get_filters(request)
+        look_up_together(found[0], self.model_admin.equal_to)
+        return found
 
     @property
     def older_query(self) -> str:
@@ -80,6 +89,10 @@ class LongListAdmin(ReadOnlyModelAdmin):
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         """Those that are shown to be searched."""
         return self.searched
+
+    def equal_to(self, rows: QuerySet[Any], values: Mapping[str, Any]) -> QuerySet[Any]:
+        """The rows whose columns have exactly these values."""
+        return with_values(rows, values)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

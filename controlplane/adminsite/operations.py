@@ -10,7 +10,7 @@ from django.utils.html import format_html
 
 from controlplane.accounts.actors import user_actor
 from controlplane.adminsite.confirming import SHOWN, Confirmation
-from controlplane.adminsite.forms import ReasonForm
+from controlplane.adminsite.forms import KeyedForm, ReasonForm
 from controlplane.adminsite.outcomes import WAIT_SECONDS, tell
 from controlplane.audit.actors import Actor
 from controlplane.background import run_and_wait
@@ -65,12 +65,17 @@ class CancelOperations(Confirmation):
         return HttpResponseRedirect(_after(records))
 
 
+class RetryForm(KeyedForm, ReasonForm):
+    """Why."""
+
+
 class RetryOperation(Confirmation):
     """The agents on which it failed are called again."""
 
     name = "retry"
     label = "Retry failed agents"
     at_most = 1
+    form_class = RetryForm
 
     def fits(self, record: Operation) -> bool:
         """Only what failed somewhere."""
@@ -98,6 +103,7 @@ class RetryOperation(Confirmation):
             actor=user_actor(request),
             request_id=request_id_of(request),
             reason=form.cleaned_data["reason"],
+            key=form.cleaned_data["key"],
         )
         return tell(request, start_and_wait(retry, WAIT_SECONDS))
 

@@ -1,5 +1,6 @@
 """The audit log in the admin: to read, and to have verified."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import admin, messages
@@ -144,6 +145,10 @@ class AuditEntryAdmin(LongListAdmin, PageAdmin):
         elif not is_done:
             messages.info(request, "The log is being verified; the badge shows what is found.")
         return HttpResponseRedirect(reverse("admin:audit_auditentry_changelist"))
+
+    def equal_to(self, rows: QuerySet[Any], values: Mapping[str, Any]) -> QuerySet[Any]:
+        """The entries whose columns have exactly these values."""
+        return searching.equal_to(rows, values)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -65,5 +65,6 @@ def _try(otherwise: str, work: Callable[[], object]) -> None:
     try:
         work()
     except Exception:
+        # Nobody starts this thread again: without it heads are signed no more.
         logger.exception(otherwise)
         connections.close_all()

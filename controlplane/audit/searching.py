@@ -81,7 +81,8 @@ def _is_among(column: str, value: Any) -> RawSQL:
         f"EXISTS (SELECT 1 FROM audit_auditentry AS alike INDEXED BY {index} "  # noqa: S608
         f"WHERE alike.{column} = %s AND alike.id = audit_auditentry.id)"
     )
-    return RawSQL(statement, [field.get_db_prep_value(value, connection)], BooleanField())  # noqa: S611
+    prepared = field.get_db_prep_value(value, connection)
+    return RawSQL(statement, [prepared], BooleanField())  # noqa: S611
 
 
 def containing(entries: QuerySet[AuditEntry], text: str) -> QuerySet[AuditEntry]:

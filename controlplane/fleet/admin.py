@@ -11,7 +11,6 @@ from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
 from controlplane.accounts.actors import user_actor
-from controlplane.accounts.models import UserRole
 from controlplane.adminsite import show
 from controlplane.adminsite.agents import ON_AGENTS
 from controlplane.adminsite.calls import call_page, calls_page
@@ -20,6 +19,7 @@ from controlplane.adminsite.filters import exact
 from controlplane.adminsite.overview import overview
 from controlplane.adminsite.pages import Tool
 from controlplane.adminsite.switched import attach_modes
+from controlplane.adminsite.tokens import TokenAdmin
 from controlplane.adminsite.watches import condition_of
 from controlplane.fleet import services
 from controlplane.fleet.forms import AgentForm, EngineForm
@@ -27,7 +27,6 @@ from controlplane.fleet.models import Agent, Engine, EnrolmentToken
 from controlplane.middleware import request_id_of
 from controlplane.reconcile.models import Watch
 from controlplane.rest.admin import RoleModelAdmin
-from controlplane.rest.issuing import issued_page
 
 
 @admin.register(Engine)
@@ -239,22 +238,14 @@ class AgentAdmin(ConfirmingAdmin):
 
 
 @admin.register(EnrolmentToken)
-class EnrolmentTokenAdmin(RoleModelAdmin):
-    """Enrolment tokens: made and revoked, never changed, never shown."""
+class EnrolmentTokenAdmin(TokenAdmin):
+    """Enrolment tokens."""
 
     reads = "enrolment-tokens"
-    view_role = UserRole.ADMIN
     list_display = ("name", "prefix", "state_mark", "agents_link", "created_at", "expires_at")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
     search_fields = ("name", "prefix")
     search_help_text = "Part of a name, or the beginning of the token."
-    date_hierarchy = "created_at"
-    actions = ("revoke",)
-
-    @admin.display(description="state")
-    def state_mark(self, token: EnrolmentToken) -> SafeString:
-        """Whether it can be used."""
-        return show.state(show.usability(token))
 
     @admin.display(description="agents")
     def agents_link(self, token: EnrolmentToken) -> SafeString:
@@ -266,14 +257,6 @@ class EnrolmentTokenAdmin(RoleModelAdmin):
         asked = ("name", "expires_at")
         return asked if obj is None else (*asked, "prefix", "created_at", "revoked_at")
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody: the list alone needs it, for its action."""
-        return obj is None and super().has_change_permission(request)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody: a revoked token stays on the list."""
-        return False
-
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
         """Make the token, on the record."""
         issued = services.create_enrolment_token(
@@ -284,12 +267,6 @@ class EnrolmentTokenAdmin(RoleModelAdmin):
         )
         obj.pk = issued.token.pk
         obj.plaintext = issued.plaintext
-
-    def response_add(
-        self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
-    ) -> HttpResponse:
-        """Show the token, once."""
-        return issued_page(request, obj, obj.name, obj.plaintext)
 
     @admin.action(description="Revoke the selected tokens", permissions=["add"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[EnrolmentToken]) -> None:

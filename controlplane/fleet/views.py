@@ -326,12 +326,10 @@ class EnrolmentTokenViewSet(
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class EnrolView(APIView):
-    """Where agents register themselves. A person registers one at /api/v1/agents/."""
+class AgentsOwnView(APIView):
+    """Something that agents do themselves. An enrolment token opens this door and no
+    other, and no other key opens it."""
 
-    name: ClassVar[str] = "Enrol"
-
-    # An enrolment token opens this door and no other, and no other key opens it.
     authentication_classes = ()
     permission_classes = (AllowAny,)
     throttle_classes = (EnrolThrottle,)
@@ -340,6 +338,12 @@ class EnrolView(APIView):
     def form_fields(self, method: str) -> list[Field]:
         """The token that opens this door."""
         return [_ENROLMENT_TOKEN]
+
+
+class EnrolView(AgentsOwnView):
+    """Where agents register themselves. A person registers one at /api/v1/agents/."""
+
+    name: ClassVar[str] = "Enrol"
 
     @extend_schema(
         operation_id="enrol_agent",
@@ -380,19 +384,10 @@ class EnrolView(APIView):
         )
 
 
-class DepartureView(APIView):
+class DepartureView(AgentsOwnView):
     """Where agents that enrolled say that their process ends."""
 
     name: ClassVar[str] = "Leave"
-
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
-    throttle_classes = (EnrolThrottle,)
-    throttle_scope = "enrol"
-
-    def form_fields(self, method: str) -> list[Field]:
-        """The token that opens this door."""
-        return [_ENROLMENT_TOKEN]
 
     @extend_schema(
         operation_id="report_departure",

@@ -9,7 +9,7 @@ from controlplane.modes.models import (
     ModeChangeState,
     ModeSource,
 )
-from controlplane.rest.filters import MomentFilter
+from controlplane.rest.filters import HistoryFilter
 
 
 class DesiredModeFilter(filters.FilterSet):
@@ -31,7 +31,7 @@ class DesiredModeFilter(filters.FilterSet):
         fields = ["agent", "mode", "backend", "value", "temporary"]
 
 
-class ModeChangeFilter(filters.FilterSet):
+class ModeChangeFilter(HistoryFilter):
     """`?agent=&mode=&backend=&state=&source=&actor=&operation=&since=&until=`."""
 
     agent = filters.CharFilter(help_text="Name of an agent.")
@@ -39,17 +39,6 @@ class ModeChangeFilter(filters.FilterSet):
     backend = filters.CharFilter(help_text="Name of a backend, for bypasses.")
     state = filters.ChoiceFilter(choices=ModeChangeState.choices, help_text="How it stands.")
     source = filters.ChoiceFilter(choices=ModeSource.choices, help_text="What it came from.")
-    actor = filters.CharFilter(
-        field_name="actor_name",
-        help_text="Name of whoever did it: a user, or user/token for a program.",
-    )
-    operation = filters.UUIDFilter(field_name="operation_id", help_text="Id of an operation.")
-    since = MomentFilter(
-        field_name="created_at",
-        lookup_expr="gte",
-        help_text="This moment or later, such as 2026-01-31T12:00:00Z.",
-    )
-    until = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Before this moment.")
 
     class Meta:
         model = ModeChange

@@ -1,6 +1,5 @@
 """Putting an operation over several agents on record, with its plan."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from controlplane.operations.calls import Call, check_reason, read_call
 from controlplane.operations.effects import CONF_UPDATE, Wishes, check_wishes
 from controlplane.operations.errors import NotForPeople, NotRecorded, SecretsNotKept
 from controlplane.operations.models import Operation, OperationTarget, State
+from controlplane.operations.once import KeyReused, Once, fingerprint
 from controlplane.operations.recording import common_engine
 from controlplane.operations.selecting import Selector, select
 from controlplane.operations.strategy import Strategy, check_strategy
@@ -30,19 +30,6 @@ from engine.contract import ContractError, Endpoint, endpoint
 
 MAX_CONCURRENCY = 256
 _REPEATED = (State.FAILED, State.PARTIALLY_FAILED, State.UNKNOWN)
-
-
-class KeyReused(ContractError):
-    """An idempotency key came back with another request."""
-
-    def __init__(self, key: str, operation: Operation) -> None:
-        super().__init__(
-            409,
-            "Idempotency key reused",
-            f"The Idempotency-Key '{key}' was sent before with another request, operation "
-            f"{operation.pk}; send a new key.",
-            {"operation": str(operation.pk)},
-        )
 
 
 class NothingToRetry(ContractError):
@@ -104,7 +91,7 @@ class Plan:
 
     def fingerprint(self) -> str:
         """SHA-256, hexadecimal, of everything that the caller asked for."""
-        asked = [
+        return fingerprint(
             self.endpoint.operation_id,
             self.selector.describe(),
             dict(self.parameters),
@@ -114,8 +101,7 @@ class Plan:
             self.concurrency,
             self.reason,
             self.expiry,
-        ]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        )
 
 
 @dataclass(frozen=True)
@@ -133,7 +119,8 @@ def plan_operation(plan: Plan, *, key: str, actor: Actor, request_id: str) -> Pl
     Raises ContractError (400) for a plan that cannot be carried out, KeyReused and
     NotRecorded.
     """
-    if key and (known := _under_key(key, plan, actor)) is not None:
+    once = Once(key, plan.fingerprint())
+    if (known := once.known(actor)) is not None:
         return Planned(known, repeated=True)
     call = plan.call()
     check_wishes(plan.endpoint, plan.wishes)
@@ -147,8 +134,8 @@ def plan_operation(plan: Plan, *, key: str, actor: Actor, request_id: str) -> Pl
         options=plan.wishes.describe(),
         concurrency=plan.concurrency,
         timeout_s=plan.timeout_s,
-        idempotency_key=key,
-        fingerprint=plan.fingerprint(),
+        idempotency_key=once.key,
+        fingerprint=once.fingerprint,
         **_origin(call, plan.reason, actor, request_id),
     )
     waves = plan.strategy.waves(len(agents))
@@ -156,7 +143,7 @@ def plan_operation(plan: Plan, *, key: str, actor: Actor, request_id: str) -> Pl
     try:
         _record(operation, rows, common_engine(agents), actor)
     except IntegrityError:
-        known = _under_key(key, plan, actor) if key else None
+        known = once.known(actor)
         if known is None:
             raise
         return Planned(known, repeated=True)
@@ -244,13 +231,6 @@ def actor_of(operation: Operation) -> Actor:
 
 def _secrets_of(call: Call, agents: Sequence[str]) -> frozenset[str]:
     return configuration.known_secrets(agents) if call.action == CONF_UPDATE else frozenset()
-
-
-def _under_key(key: str, plan: Plan, actor: Actor) -> Operation | None:
-    known = Operation.objects.filter(actor_ref=actor.ref, idempotency_key=key).first()
-    if known is not None and known.fingerprint != plan.fingerprint():
-        raise KeyReused(key, known)
-    return known
 
 
 def _retry_under_key(key: str, operation: Operation, actor: Actor) -> Operation | None:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
 from controlplane import forwarding
@@ -48,6 +48,7 @@ from controlplane.operations.ids import new_operation_id
 from controlplane.operations.importing import import_unknown
 from controlplane.operations.lease import GRACE, this_process, until
 from controlplane.operations.models import Operation, OperationTarget, State
+from controlplane.operations.once import AS_OFTEN_AS_SENT, Once
 from controlplane.operations.outcomes import (
     OUTCOME_FIELDS,
     Outcome,
@@ -99,6 +100,16 @@ class Performed:
 
 
 @dataclass(frozen=True)
+class _Terms:
+    """What else the record of a request holds."""
+
+    timeout_s: float
+    undo_of: uuid.UUID | None
+    options: Mapping[str, object]
+    once: Once
+
+
+@dataclass(frozen=True)
 class _Request:
     """What step 1 put on record."""
 
@@ -120,16 +131,18 @@ def perform(
     timeout: float,
     wishes: Wishes | None = None,
     undo_of: uuid.UUID | None = None,
+    once: Once = AS_OFTEN_AS_SENT,
 ) -> Performed:
     """Make one change on all targets, each with its own timeout in seconds.
 
     `endpoint` is one with an `action`, `query` the raw query string, `body` the
-    JSON to send. Failures of agents are outcomes, not exceptions. Raises
-    NotRecorded, OutcomeNotRecorded, TakenOver, ContractError (400) for a query that the
-    endpoint cannot read or a reason that is too long, (409) if desired state does
-    not allow the change, and ValueError for an endpoint that only reads or for no
-    targets.
+    JSON to send. Failures of agents are outcomes, not exceptions. Raises SentBefore
+    and KeyReused for a request that came before, NotRecorded, OutcomeNotRecorded, TakenOver,
+    ContractError (400) for a query that the endpoint cannot read or a reason that is too
+    long, (409) if desired state does not allow the change, and ValueError for an endpoint
+    that only reads or for no targets.
     """
+    once.check(actor)
     call = read_call(endpoint, query, body)
     wishes = wishes or Wishes()
     check_wishes(endpoint, wishes)
@@ -144,6 +157,7 @@ def perform(
         timeout=timeout,
         undo_of=undo_of,
         wishes=wishes,
+        once=once,
     )
 
 
@@ -158,6 +172,7 @@ def carry_out(
     timeout: float,
     undo_of: uuid.UUID | None = None,
     wishes: Wishes | None = None,
+    once: Once = AS_OFTEN_AS_SENT,
 ) -> Performed:
     """As perform(), with the effect on desired state given by the caller."""
     if not targets:
@@ -170,7 +185,8 @@ def carry_out(
     sample_before(call.endpoint, targets, request_id=request_id, timeout=timeout)
     by = Authorship(actor, reason, request_id, new_operation_id())
     options = {} if wishes is None else wishes.describe()
-    request = _record_in_turn(call, effect, targets, by, timeout, undo_of, options)
+    terms = _Terms(timeout, undo_of, options, once)
+    request = _record_in_turn(call, effect, targets, by, terms)
     started = time.perf_counter()
     results: Sequence[AgentAnswer | AgentFailure] = [CallBrokeDown(a.name) for a in targets]
     try:
@@ -199,17 +215,17 @@ def _record_in_turn(
     effect: Effect,
     targets: Sequence[Agent],
     by: Authorship,
-    timeout: float,
-    undo_of: uuid.UUID | None,
-    options: Mapping[str, object],
+    terms: _Terms,
 ) -> _Request:
     """Put the request on record. Two changes of one configuration take turns: wait
     a moment for the one before."""
     deadline = time.monotonic() + _TURN_SECONDS
     while True:
         try:
-            return _record_request(call, effect, targets, by, timeout, undo_of, options)
+            return _record_request(call, effect, targets, by, terms)
         except ChangeInProgress:
+            # The one before may be this one.
+            terms.once.check(by.actor)
             if time.monotonic() >= deadline:
                 raise
             time.sleep(_TURN_PAUSE_SECONDS)
@@ -220,12 +236,10 @@ def _record_request(
     effect: Effect,
     targets: Sequence[Agent],
     by: Authorship,
-    timeout: float,
-    undo_of: uuid.UUID | None,
-    options: Mapping[str, object],
+    terms: _Terms,
 ) -> _Request:
     document = call.shown_document()
-    lease_until = until(timedelta(seconds=timeout) + GRACE)
+    lease_until = until(timedelta(seconds=terms.timeout_s) + GRACE)
     operation = Operation(
         id=by.operation_id,
         action=call.action,
@@ -233,7 +247,7 @@ def _record_request(
         query=call.shown_query(),
         body=document,
         sealed=seal(call.hidden()),
-        options=dict(options),
+        options=dict(terms.options),
         actor_kind=by.actor.kind,
         actor_name=by.actor.name,
         actor_ref=by.actor.ref,
@@ -245,8 +259,10 @@ def _record_request(
         request_id=by.request_id,
         state=State.RUNNING,
         concurrency=len(targets),
-        timeout_s=timeout,
-        undo_of=undo_of,
+        timeout_s=terms.timeout_s,
+        undo_of=terms.undo_of,
+        idempotency_key=terms.once.key,
+        fingerprint=terms.once.fingerprint,
         lease_owner=str(this_process()),
         lease_until=lease_until,
         created_at=timezone.now(),
@@ -280,6 +296,9 @@ def _record_request(
                 },
             )
     except DatabaseError as error:
+        if isinstance(error, IntegrityError):
+            # Two of the same came at the same time.
+            terms.once.check(by.actor)
         logger.exception("operation for request %s could not be recorded", by.request_id)
         raise NotRecorded from error
     return _Request(operation, rows, begun, call.secrets)

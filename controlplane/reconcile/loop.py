@@ -53,6 +53,7 @@ class ControlLoop:
             try:
                 self.go_round()
             except Exception:
+                # A loop that has ended would leave the whole fleet alone.
                 logger.exception("a round of the control loop failed")
                 close_old_connections()
             left = settings.KVPLANE_POLL_SECONDS - (time.monotonic() - started)

@@ -78,3 +78,19 @@ class MomentFilter(filters.IsoDateTimeFilter):
     """A date and time in ISO 8601, UTC unless it says otherwise."""
 
     field_class: type[forms.Field] = BoundedDateTimeField
+
+
+class HistoryFilter(filters.FilterSet):
+    """For changes of desired state: by whom they were made, in which operation, and when."""
+
+    actor = filters.CharFilter(
+        field_name="actor_name",
+        help_text="Name of whoever did it: a user, or user/token for a program.",
+    )
+    operation = filters.UUIDFilter(field_name="operation_id", help_text="Id of an operation.")
+    since = MomentFilter(
+        field_name="created_at",
+        lookup_expr="gte",
+        help_text="This moment or later, such as 2026-01-31T12:00:00Z.",
+    )
+    until = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Before this moment.")

@@ -55,6 +55,7 @@ class AgentApp:
         except ContractError as error:
             response = _error_response(error)
         except Exception:
+            # Any endpoint's mistake: the caller gets an answer, and the log says why.
             logger.exception("%s %r failed, request %s", request.method, scope["path"], identifier)
             response = _error_response(InternalError(identifier))
         response.headers[request_id.HEADER] = identifier

@@ -1,7 +1,6 @@
 """The endpoints that concern several tiers, through every door."""
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from tests.contract.conftest import (
 )
 from tests.support.controlplane import prepare, register, serve_command
 from tests.support.processes import clean_environment, free_ports, running
+from tests.support.waiting import eventually
 
 BACKENDS = ["LocalCPUBackend", "LocalDiskBackend", "RemoteBackend"]
 WAIT = 30.0
@@ -63,10 +63,7 @@ def door(request: pytest.FixtureRequest, tiers: Stack) -> Iterator[Door]:
 def store(door: Door) -> None:
     """Two chunks, and wait until every tier has them."""
     door.request("POST", "/cache/store", params={"tokens_mock": "0,32"})
-    deadline = time.monotonic() + WAIT
-    while any(tier.get("queued") for tier in storage(door).values()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    eventually(lambda: not any(tier.get("queued") for tier in storage(door).values()))
 
 
 def storage(door: Door) -> dict[str, dict[str, object]]:

@@ -7,8 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from tests.support.controlplane import prepare, register
 from tests.support.processes import ROOT, clean_environment, free_ports, running
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 TOKEN = "agent-token-of-the-commands"
@@ -105,13 +105,6 @@ def agent_settings(port: int) -> dict[str, str]:
         "MAX_LOCAL_CPU_SIZE": "0.01",
     }
     return clean_environment(**{f"KVPLANE_{key}": value for key, value in keys.items()})
-
-
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def test_script__pipes_of_json__do_real_work(installed: Installation) -> None:

@@ -17,18 +17,17 @@ from websockets.sync.client import connect
 from tests.support.controlplane import prepare, register, serve_command
 from tests.support.processes import clean_environment, free_ports, manage, running
 from tests.support.redis_server import running_redis
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 POLL_SECONDS = 2.0
 TOKEN = "agent-token-of-the-loop"
 
 
-def eventually(condition: Callable[[], bool], seconds: float, what: str) -> float:
+def seconds_until(condition: Callable[[], bool], seconds: float, what: str) -> float:
     """Seconds until the condition held."""
     started = time.monotonic()
-    while not condition():
-        assert time.monotonic() < started + seconds, what
-        time.sleep(0.05)
+    eventually(condition, what, seconds)
     return time.monotonic() - started
 
 
@@ -97,7 +96,7 @@ def test_agent__killed_and_restarted__conf_freeze_and_bypass_are_back(tmp_path: 
                 answer = api.get("/api/v1/watches/w")
                 return answer.json() if answer.status_code == 200 else {}
 
-            eventually(lambda: watch().get("health") == "online", 20, "never seen")
+            seconds_until(lambda: watch().get("health") == "online", 20, "never seen")
             changes = (
                 ("POST", "/agents/w/conf", {"min_retrieve_tokens": 512}),
                 ("PUT", "/agents/w/freeze/enable", None),
@@ -107,7 +106,9 @@ def test_agent__killed_and_restarted__conf_freeze_and_bypass_are_back(tmp_path: 
                 api.request(method, path, json=body).raise_for_status()
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        eventually(lambda: watch()["health"] in ("unknown", "offline"), 20, "silence not noticed")
+        seconds_until(
+            lambda: watch()["health"] in ("unknown", "offline"), 20, "silence not noticed"
+        )
         with agent(tmp_path, port) as (url, _):
 
             def is_back() -> bool:
@@ -119,9 +120,9 @@ def test_agent__killed_and_restarted__conf_freeze_and_bypass_are_back(tmp_path: 
                     and conf == {"min_retrieve_tokens": 512}
                 )
 
-            took = eventually(is_back, 2 * POLL_SECONDS + 10, "not put back")
+            took = seconds_until(is_back, 2 * POLL_SECONDS + 10, "not put back")
             assert took <= 2 * POLL_SECONDS + 0.5
-            eventually(lambda: watch()["drift"] == {}, 20, "drift stays")
+            seconds_until(lambda: watch()["drift"] == {}, 20, "drift stays")
         entries = api.get("/api/v1/audit/?agent=w&page_size=100&ordering=id").json()["results"]
         story = [
             (entry["action"], entry["actor_kind"])
@@ -176,7 +177,7 @@ def test_controlplane__killed_in_the_middle_of_an_operation__every_target_has_a_
                 found = api.get(f"/api/v1/operations/{identifier}").json()["targets"]
                 return [target["state"] for target in found]
 
-            eventually(lambda: outcomes().count("succeeded") >= 16, 20, "nothing happened")
+            seconds_until(lambda: outcomes().count("succeeded") >= 16, 20, "nothing happened")
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         frozen = [httpx.get(f"{url}/simulated/state").json()["freeze"] for url in urls]
@@ -186,7 +187,7 @@ def test_controlplane__killed_in_the_middle_of_an_operation__every_target_has_a_
             def operation() -> dict[str, object]:
                 return api.get(f"/api/v1/operations/{identifier}").json()
 
-            eventually(
+            seconds_until(
                 lambda: operation()["state"] not in ("pending", "running"), 60, "not finished"
             )
             targets = {entry["agent"]: entry["state"] for entry in operation()["targets"]}
@@ -255,11 +256,11 @@ def test_controllers__one_of_two_is_killed__the_other_goes_on_within_a_lease(
         def is_shared() -> bool:
             return sorted(shares().values()) == [count // 2] * 2
 
-        eventually(is_shared, 40, "they do not share")
+        seconds_until(is_shared, 40, "they do not share")
         os.killpg(killed.pid, signal.SIGKILL)
         killed.wait()
         before = polls()
-        took = eventually(
+        took = seconds_until(
             lambda: all(now > then + 1 for now, then in zip(polls(), before, strict=True)),
             lease + 10,
             "some agents are not polled any more",

@@ -11,9 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.support.chromium import FLAGS, chromium_path
+from tests.support import chromium
+from tests.support.chromium import Troubles
 from tests.support.controlplane import PASSWORD, prepare, register, serve_command
 from tests.support.processes import clean_environment, free_ports, running
 
@@ -99,20 +100,15 @@ class Watched:
 
     page: Page
     url: str
-    problems: list[str] = field(default_factory=list)
+    troubles: Troubles = field(init=False)
 
     def __post_init__(self) -> None:
-        self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", self._follow)
+        self.troubles = Troubles(self.url)
+        self.troubles.watch(self.page)
 
-    def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.problems.append(message.text)
-
-    def _follow(self, request: Request) -> None:
-        if not request.url.startswith((self.url, self.url.replace("http", "ws", 1))):
-            self.problems.append(f"left the site: {request.url}")
+    @property
+    def problems(self) -> list[str]:
+        return [*self.troubles.errors, *self.troubles.outside]
 
     def open(self, path: str) -> None:
         answer = self.page.goto(f"{self.url}{path}")
@@ -133,10 +129,8 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
-        yield browser
-        browser.close()
+    with chromium.browser() as started:
+        yield started
 
 
 def log_in(browser: Browser, site: Site, **options: object) -> Watched:
@@ -215,7 +209,7 @@ def test_journey__change_a_configuration_and_roll_it_back__is_all_on_record(
     expect(page.get_by_role("alert")).to_contain_text("min_retrieve_tokens: it must be at least 0")
     # The browser tells of every answer that is no success.
     assert len(watched.problems) == 1
-    watched.problems.clear()
+    watched.troubles.errors.clear()
     page.get_by_label("min_retrieve_tokens").fill("64")
     page.get_by_role("button", name="Change worker-0").click()
     expect(page.locator("h1")).to_contain_text("conf.update succeeded")

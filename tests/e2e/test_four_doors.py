@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -183,7 +184,7 @@ def call_by_admin(session: httpx.Client, call: Call) -> Answer:
     if endpoint.action is None:
         answer = session.get(path, params={"sent": "1", **call.parameters})
     else:
-        fields = {**call.parameters, "reason": REASON, **token_of(session)}
+        fields = {**call.parameters, "reason": REASON, "key": uuid4().hex, **token_of(session)}
         if call.body is not None:
             fields["body"] = json.dumps(call.body)
         answer = session.post(path, data=fields)

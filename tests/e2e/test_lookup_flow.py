@@ -2,7 +2,6 @@
 change the configuration, recreate on the workers, then on the scheduler."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.support.controlplane import prepare, register, serve_command
 from tests.support.processes import clean_environment, free_ports, running
+from tests.support.waiting import eventually
 
 TOKEN = "agent-token-of-the-lookup-flow"
 WAIT = 30.0
@@ -105,13 +105,12 @@ def store_everywhere(client: httpx.Client) -> None:
     for worker in (0, 1):
         agent = f"/agents/worker-{worker}"
         post(client, f"{agent}/cache/store", params={"tokens_mock": f"0,{TOKENS}"})
-        deadline = time.monotonic() + WAIT
-        while any(
-            tier.get("queued")
-            for tier in client.get(f"{agent}/agent/status").json()["storage"].values()
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        eventually(lambda agent=agent: is_written(client, agent))
+
+
+def is_written(client: httpx.Client, agent: str) -> bool:
+    storage = client.get(f"{agent}/agent/status").json()["storage"]
+    return not any(tier.get("queued") for tier in storage.values())
 
 
 def chunks_in_memory(client: httpx.Client, worker: int) -> int:

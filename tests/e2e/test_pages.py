@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.chromium import browser
+from tests.support.chromium import Troubles, browser
 from tests.support.controlplane import PASSWORD, prepare, register, serve_command
 from tests.support.processes import clean_environment, free_ports, running
 
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 USER = "anna"
 AGENT_TOKEN = "agent-token-for-the-page-tests"
+REDOCS_LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,9 @@ def test_form__parameters_and_body__arrive_at_the_agent(page: Page, site: Site) 
 def test_page__opened__no_errors_and_nothing_from_elsewhere(
     page: Page, site: Site, path: str
 ) -> None:
-    errors: list[str] = []
-    elsewhere: set[str] = set()
+    troubles = Troubles(site.url)
+    troubles.watch(page)
     kept_in: set[str] = set()
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: elsewhere.add(request.url))
     # What the page's own policy blocks never leaves the browser.
     page.on(
         "requestfailed",
@@ -137,10 +136,36 @@ def test_page__opened__no_errors_and_nothing_from_elsewhere(
     page.wait_for_load_state("networkidle")
     assert answer is not None
     assert answer.status == 200
-    outside = {
-        url for url in elsewhere - kept_in if not url.startswith((site.url, "data:", "blob:"))
-    }
-    assert (errors, outside) == ([], set())
+    assert kept_in <= {REDOCS_LOGO}
+    assert set(troubles.outside) <= kept_in
+    assert [error for error in troubles.errors if REDOCS_LOGO not in error] == []
+
+
+def test_document__call_tried_out__is_sent_and_answered(page: Page, site: Site) -> None:
+    troubles = Troubles(site.url)
+    troubles.watch(page)
+    page.goto(f"{site.url}/api/docs/")
+    # Only what is in sight has been made.
+    call = page.locator("#operations-index-get_index")
+    call.locator(".opblock-summary-control").click()
+    call.get_by_role("button", name="Try it out").click()
+    call.get_by_role("button", name="Execute").click()
+
+    expect(call.locator(".live-responses-table .response-col_status").last).to_contain_text(
+        "200", timeout=20_000
+    )
+    assert (troubles.errors, troubles.outside) == ([], [])
+
+
+def test_document__searched__finds_calls(page: Page, site: Site) -> None:
+    troubles = Troubles(site.url)
+    troubles.watch(page)
+    page.goto(f"{site.url}/api/redoc/")
+    page.get_by_role("textbox").first.fill("freeze")
+
+    found = page.locator("[data-role='search:results']")
+    expect(found).to_contain_text("Freeze mode status", timeout=60_000)
+    assert [error for error in troubles.errors if REDOCS_LOGO not in error] == []
 
 
 WATCHING = """() => new Promise((resolve, reject) => {

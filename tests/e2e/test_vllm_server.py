@@ -2,7 +2,6 @@
 answers are the same warm as cold, and what it kept outlives it."""
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.support.processes import clean_environment, free_ports, manage, runni
 from tests.support.smollm2 import MODEL
 from tests.support.smollm2 import prepare as prepare_model
 from tests.support.vllm_server import ask, vllm_server
+from tests.support.waiting import eventually
 
 TOKEN = "agent-token-of-the-vllm-server"
 WAIT = 60.0
@@ -55,12 +55,11 @@ def controlplane(tmp_path: Path) -> Iterator[tuple[httpx.Client, dict[str, objec
 
 
 def await_agents(api: httpx.Client) -> None:
-    deadline = time.monotonic() + WAIT
-    while not all(
-        api.get(f"{agent}/agent/status").status_code == 200 for agent in (SCHEDULER, WORKER)
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    def answer() -> bool:
+        agents = (SCHEDULER, WORKER)
+        return all(api.get(f"{agent}/agent/status").status_code == 200 for agent in agents)
+
+    eventually(answer, seconds=WAIT)
 
 
 def left(api: httpx.Client) -> dict[str, bool]:

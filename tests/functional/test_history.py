@@ -2,8 +2,7 @@
 statistics, the audit log, and the notes of the control loop."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TypeVar
 from uuid import UUID
 
@@ -49,6 +48,8 @@ from kvplane_client.models import (
     SampleRequest,
 )
 
+from tests.support.waiting import eventually
+
 pytestmark = pytest.mark.slow
 
 Found = TypeVar("Found")
@@ -63,15 +64,6 @@ def values(**settings: object) -> ConfValues:
 def active(client: AuthenticatedClient) -> ConfigRevision:
     (revision,) = list_config_revisions.sync(client=client, agent=AGENT, state="active").results
     return revision
-
-
-def eventually(look: Callable[[], Found | None]) -> Found:
-    """What `look` finds in the end."""
-    deadline = time.monotonic() + WAIT_S
-    while (found := look()) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Operations over several agents through the generated client."""
 
-import time
 from collections.abc import Iterator
 from uuid import UUID, uuid4
 
@@ -30,6 +29,8 @@ from kvplane_client.models import (
     StrategyRequest,
 )
 
+from tests.support.waiting import eventually
+
 pytestmark = pytest.mark.slow
 
 WORKERS = SelectorRequest(engines=["smollm2"], roles=["worker"])
@@ -45,14 +46,12 @@ def thaw(operator: AuthenticatedClient) -> None:
 
 
 def ended(operator: AuthenticatedClient, operation: UUID) -> Operation:
-    deadline = time.monotonic() + WAIT_S
-    while True:
+    def finished() -> Operation | None:
         found = get_operation.sync(operation, client=operator)
         assert isinstance(found, Operation)
-        if found.finished_at is not None:
-            return found
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        return None if found.finished_at is None else found
+
+    return eventually(finished, seconds=WAIT_S)
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 import socket
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import torch
@@ -16,6 +15,7 @@ from engine.storage.format import ChunkLayout
 from engine.storage.payload import payload_of
 from engine.storage.remote import RemoteBackend
 from engine.tokens import ChunkKey
+from tests.support.waiting import eventually
 
 TOKENS = 8
 WAIT_SECONDS = 30.0
@@ -108,7 +108,7 @@ def store(remote: RemoteBackend, of: ChunkLayout, numbers: Sequence[int]) -> Non
     for number in numbers:
         assert remote.offer(leases.make(number))
     assert remote.flush(WAIT_SECONDS)
-    wait_until(leases.all_released_once)
+    eventually(leases.all_released_once)
 
 
 def buffers(
@@ -127,13 +127,6 @@ def load(remote: RemoteBackend, of: ChunkLayout, numbers: Sequence[int]) -> list
     """What could be loaded of the chunks with these numbers."""
     made, tensors = buffers(of, numbers)
     return tensors[: remote.load(made)]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the condition was not reached"
-        time.sleep(0.005)
 
 
 class AnsweringServer:

@@ -49,6 +49,7 @@ class Forwarder:
             try:
                 pause = self._go_on()
             except Exception:
+                # Nobody starts this thread again: without it nothing is forwarded.
                 logger.exception("forwarding to %s failed and will be tried again", self.name)
                 close_old_connections()
                 pause = _PAUSE_AFTER_FAULT_S

@@ -3,7 +3,7 @@
 import os
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -125,12 +125,11 @@ def _opened(path: Path | None, stdout: TextIO) -> Iterator[TextIO]:
     if path is None:
         yield stdout
         return
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
-        try:
+    with ExitStack() as in_part:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+            in_part.callback(path.unlink)
             yield file
-        except BaseException:
-            path.unlink()
-            raise
+        in_part.pop_all()
 
 
 def _record(run: Run, stage: Stage, answer: dict[str, object]) -> None:

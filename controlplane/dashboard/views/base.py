@@ -1,5 +1,4 @@
-"""What every page has: a login, a role, a content security policy, errors that a person
-can read."""
+"""What every page has: a login, a role, errors that a person can read."""
 
 import logging
 from http import HTTPStatus
@@ -37,18 +36,6 @@ _TOO_MUCH = (
     "A field has a NUL character, or there are more than 1,000 fields. Select fewer agents; for "
     "more of them make an operation with a selector over the API."
 )
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
 
 
 class DashboardView(View):
@@ -67,7 +54,6 @@ class DashboardView(View):
             response = self._admit(request) or super().dispatch(request, *args, **kwargs)
         except _TOLD as error:
             response = self._error_page(error)
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         # Two answers have the same address: a page, and the live part of it.
         response.headers["Vary"] = "HX-Request, Cookie"
         response.headers["Cache-Control"] = "no-store"

@@ -1,6 +1,6 @@
 """Operations: all of them, and one."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from http import HTTPStatus
 from typing import ClassVar
 from uuid import UUID
@@ -93,15 +93,12 @@ class OperationPage(DashboardView):
         return self.page("dashboard/operation.html", context)
 
 
-class ReasonPage(DashboardView):
+class ReasonPage(DashboardView, ABC):
     """Asks why something is done about an operation, and does it."""
 
     reads = "operations"
     section = "operations"
-    title: ClassVar[str]
-    explanation: ClassVar[str]
-    verb: ClassVar[str]
-    """The name of its address, and of the button that leads there."""
+    template: ClassVar[str]
 
     def get(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
         """Ask."""
@@ -128,20 +125,36 @@ class ReasonPage(DashboardView):
         """Do it, and return the operation to be shown. The form is valid. Raises
         ContractError."""
 
+    @abstractmethod
+    def about(self, operation: Operation) -> dict[str, object]:
+        """What the page that asks says about it."""
+
     def _ask(
         self, operation: Operation, form: ReasonForm, status: HTTPStatus = HTTPStatus.OK
     ) -> HttpResponse:
-        context: dict[str, object] = {
-            "operation": operation,
+        context = {"operation": operation, "form": form, **self.about(operation)}
+        return self.page(self.template, context, status)
+
+
+class ExplainedPage(ReasonPage):
+    """Says in a sentence what will happen."""
+
+    template = "dashboard/ask_reason.html"
+    title: ClassVar[str]
+    explanation: ClassVar[str]
+    verb: ClassVar[str]
+    """The name of its address, and of the button that leads there."""
+
+    def about(self, operation: Operation) -> dict[str, object]:
+        """The sentence, and where the form is sent."""
+        return {
             "title": self.title,
             "explanation": self.explanation,
             "url": reverse(f"dashboard:{self.verb}", args=[operation.pk]),
-            "form": form,
         }
-        return self.page("dashboard/ask_reason.html", context, status)
 
 
-class CancelOperation(ReasonPage):
+class CancelOperation(ExplainedPage):
     """Call no further agent."""
 
     title = "Cancel"
@@ -160,7 +173,7 @@ class CancelOperation(ReasonPage):
         return cancelled
 
 
-class RetryOperation(ReasonPage):
+class RetryOperation(ExplainedPage):
     """Call the agents again for which it failed."""
 
     title = "Retry"
@@ -180,47 +193,25 @@ class RetryOperation(ReasonPage):
         return retry
 
 
-class RollbackPage(DashboardView):
+class RollbackPage(ReasonPage):
     """What taking an operation back would send to whom, and why."""
 
-    reads = "operations"
-    section = "operations"
+    template = "dashboard/rollback.html"
 
-    def get(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
-        """Ask."""
-        operation = _find(operation_id)
-        if not self.may(UserRole.OPERATOR):
-            return redirect("dashboard:operation", operation.pk)
-        return self._ask(operation, ReasonForm())
+    def carry_out(self, request: HttpRequest, operation: Operation, form: ReasonForm) -> Operation:
+        """Take it back, and tell what came of it. Raises what take_back_and_wait() raises."""
+        outcome = take_back_and_wait(
+            operation,
+            actor=user_actor(request),
+            reason=form.cleaned_data["reason"],
+            request_id=request_id_of(request),
+        )
+        _tell(request, outcome)
+        return operation
 
-    def post(self, request: HttpRequest, operation_id: UUID) -> HttpResponse:
-        """Take it back, and say on the operation's page what came of it."""
-        operation = _find(operation_id)
-        form = ReasonForm(request.POST)
-        if not form.is_valid():
-            return self._ask(operation, form, HTTPStatus.BAD_REQUEST)
-        try:
-            outcome = take_back_and_wait(
-                operation,
-                actor=user_actor(request),
-                reason=form.cleaned_data["reason"],
-                request_id=request_id_of(request),
-            )
-        except ContractError as error:
-            messages.error(request, error.message)
-        else:
-            _tell(request, outcome)
-        return _to(operation)
-
-    def _ask(
-        self, operation: Operation, form: ReasonForm, status: HTTPStatus = HTTPStatus.OK
-    ) -> HttpResponse:
-        context: dict[str, object] = {
-            "operation": operation,
-            "preview": preview_rollback(operation),
-            "form": form,
-        }
-        return self.page("dashboard/rollback.html", context, status)
+    def about(self, operation: Operation) -> dict[str, object]:
+        """What is sent to whom."""
+        return {"preview": preview_rollback(operation)}
 
 
 def _find(operation_id: UUID) -> Operation:

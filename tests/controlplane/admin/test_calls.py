@@ -1,6 +1,7 @@
 """Every documented endpoint as a form on an agent's page."""
 
 import json
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -55,7 +56,7 @@ def send(client, agent, name, headers=None, **fields):
     path = f"{calls(agent)}{name}/"
     if ENDPOINTS[name].action is None:
         return client.get(path, {"sent": "1", **fields}, headers=headers)
-    return client.post(path, fields, headers=headers)
+    return client.post(path, {"key": uuid4().hex, **fields}, headers=headers)
 
 
 def told(request_id: str) -> list[dict[str, object]]:
@@ -90,7 +91,7 @@ def test_page__every_endpoint__has_a_form_with_its_parameters(page_as, make_agen
 
 
 def test_forms__fields_of_ours__are_not_called_as_a_parameter():
-    ours = {"body", "reason", "ends", "ends_at", "expected_revision", "sent"}
+    ours = {"body", "reason", "ends", "ends_at", "expected_revision", "sent", "key"}
 
     for endpoint in CATALOGUE:
         assert ours.isdisjoint(parameter.name for parameter in endpoint.parameters)

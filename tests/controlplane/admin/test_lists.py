@@ -130,6 +130,37 @@ def test_audit_list__filter_of_a_column__is_exact(page_as, column):
     assert shown(client, AUDIT, **{column: value[:-1]}) == []
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="plans of SQLite")
+def test_audit_list__several_exact_filters__begin_with_the_rarest_and_look_up_the_others(page_as):
+    for number in range(8):
+        record(agent=f"w-{number % 4}", outcome="failed" if number else "unknown")
+    wanted = {"action": "watch.retry", "agent": "w-0", "outcome": "unknown"}
+    statements = queries_of(page_as(UserRole.VIEWER), AUDIT, **wanted)
+
+    reading = [sql for sql in statements if '"document"' in sql or "COUNT(" in sql]
+    reading = [sql for sql in reading if "alike" in sql]
+    # The page, and the number of rows above it.
+    assert len(reading) == 2
+    for statement in reading:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}")
+            plan = " ".join(str(row[-1]) for row in cursor.fetchall())
+        assert "SEARCH audit_auditentry USING INDEX audit_outcome (outcome=?)" in plan
+        assert "SEARCH alike USING INDEX audit_agent (agent=? AND id=?" in plan
+        assert "SEARCH alike USING INDEX audit_action (action=? AND id=?" in plan
+
+
+def test_audit_list__several_exact_filters__shows_what_has_all_of_them(page_as):
+    for number in range(8):
+        record(agent=f"w-{number % 4}", outcome="failed" if number % 2 else "denied")
+    client = page_as(UserRole.VIEWER)
+
+    found = shown(client, AUDIT, agent="w-1", outcome="failed", period="day")
+    assert [(entry.agent, entry.outcome) for entry in found] == [("w-1", "failed")] * 2
+    assert shown(client, AUDIT, agent="w-1", outcome="denied") == []
+    assert shown(client, AUDIT, agent="w-1", operation_id="no-uuid") == []
+
+
 @pytest.mark.parametrize("value", ["no-uuid", "0b0e8d5c-7f57-4d0e-9f0b-2f0a7c1d9e55"])
 def test_audit_list__operation_that_is_not_there__shows_nothing(page_as, populate, value):
     populate(1)

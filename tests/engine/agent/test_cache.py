@@ -258,8 +258,9 @@ def test_workers__abandoned__let_waiting_callers_go_and_take_no_more() -> None:
         workers = Workers()
         go_on = threading.Event()
         jobs = [asyncio.create_task(workers.run(Work.CHECKSUM, go_on.wait, 60)) for _ in range(2)]
-        while not workers.busy:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            while not workers.busy:
+                await asyncio.sleep(0)
         workers.abandon()
         outcomes = await asyncio.gather(*jobs, return_exceptions=True)
         outcomes += await asyncio.gather(

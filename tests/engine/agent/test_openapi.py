@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import drf_spectacular.validation
 import jsonschema
@@ -17,10 +18,16 @@ from engine.contract import CATALOGUE, Endpoint
 ENDPOINTS = (*CATALOGUE, *OWN_ENDPOINTS)
 
 
+def problems(value: object, schema: dict[str, Any]) -> list[str]:
+    """What does not fit the schema."""
+    validator = jsonschema.Draft202012Validator(schema)
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
+
+
 def test_document__against_the_openapi_3_1_schema__valid() -> None:
     directory = Path(drf_spectacular.validation.__file__).parent
     schema = json.loads((directory / "openapi_3_1_schema.json").read_text("utf-8"))
-    jsonschema.Draft202012Validator(schema).validate(json.loads(json.dumps(document())))
+    assert problems(json.loads(json.dumps(document())), schema) == []
 
 
 def test_document__paths__those_of_the_catalogue_and_our_own() -> None:
@@ -49,9 +56,9 @@ def test_document__examples__valid_against_their_schemas(entry: Endpoint) -> Non
             schema = {**content["schema"], "components": document()["components"]}
             examples = [case["value"] for case in content.get("examples", {}).values()]
             for example in [*examples, *([content["example"]] if "example" in content else [])]:
-                jsonschema.validate(example, schema, jsonschema.Draft202012Validator)
+                assert problems(example, schema) == []
     for parameter in operation.get("parameters", []):
-        jsonschema.validate(parameter["example"], parameter["schema"])
+        assert problems(parameter["example"], parameter["schema"]) == []
 
 
 @pytest.mark.parametrize("entry", ENDPOINTS, ids=lambda entry: entry.operation_id)
@@ -65,7 +72,7 @@ def test_answers__of_a_real_agent__valid_against_the_document(
     media_type = answer.headers["content-type"].partition(";")[0]
     schema = responses[str(answer.status_code)]["content"][media_type]["schema"]
     content = answer.json() if media_type == "application/json" else answer.text
-    jsonschema.validate(content, {**schema, "components": document()["components"]})
+    assert problems(content, {**schema, "components": document()["components"]}) == []
 
 
 def test_document__served__the_same_as_printed(client: TestClient) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 
 import pytest
@@ -68,13 +70,26 @@ def test_register__refused_for_good__stops_and_says_what_to_do(
     assert "secret" not in caplog.text
 
 
+@dataclass(frozen=True)
+class Telling(Backoff):
+    """Tells when a try has failed."""
+
+    has_failed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def delays(self) -> Iterator[float]:
+        yield self.first
+        self.has_failed.set()
+        yield from super().delays()
+
+
 def test_register__control_plane_starts_later__registered_then(make_worker) -> None:
     async def scenario() -> int:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         agent = make_worker(controlplane_url=f"http://127.0.0.1:{port}", **TOKENS)
-        task = asyncio.create_task(register(agent, "http://127.0.0.1:7000", FAST))
-        await asyncio.sleep(0.05)
+        backoff = Telling(FAST.first, FAST.most)
+        task = asyncio.create_task(register(agent, "http://127.0.0.1:7000", backoff))
+        await asyncio.wait_for(backoff.has_failed.wait(), 30)
         assert not task.done()
         loop = asyncio.get_running_loop()
         enrolled = asyncio.Event()

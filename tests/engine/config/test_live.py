@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from engine.storage import BreakerState, GrowingPool, HostMemory, Pages
 from engine.storage.connectors.fs import FsConnector
 from engine.storage.memory import PAGE_BYTES
 from tests.engine.conftest import BuildEngine
+from tests.support.waiting import eventually
 
 WAIT = 30.0
 LIVE = {
@@ -79,13 +80,6 @@ def set_live(engine: CacheEngine, **changes: object) -> None:
 
 def head(num_tokens: int) -> list[SlotRun]:
     return [SlotRun(0, num_tokens - 1)]
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
 
 
 def held(engine: CacheEngine) -> dict[str, int]:

@@ -12,6 +12,7 @@ import pytest
 from engine.lookup import PENDING, Pending, Prompt
 from engine.lookup.statistics import ChunkStatistics, CountingFailed, UniqueCounter, make_counter
 from engine.lookup.statistics_client import ChunkStatisticsLookupClient
+from tests.support.waiting import eventually
 
 WAIT = 30.0
 KEYS = [
@@ -118,13 +119,6 @@ def prompt(request_id: str, numbers: Sequence[int]) -> Prompt:
 
 def chunk_hash(number: int) -> bytes:
     return random.Random(number).randbytes(32)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
 
 
 def counted(statistics: ChunkStatistics) -> tuple[int, int, int]:

@@ -1,20 +1,12 @@
 """Keys of lookups whose change applies now: the behaviour changed."""
 
 import threading
-import time
-from collections.abc import Callable
 
 from engine.lookup.managing import LookupClients
 from tests.engine.lookup.conftest import Deploy, Deployment
+from tests.support.waiting import eventually
 
 WAIT = 30.0
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
 
 
 def counting(deploy: Deploy) -> tuple[Deployment, LookupClients]:

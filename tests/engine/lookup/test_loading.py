@@ -1,8 +1,6 @@
 """Lookups that load ahead, and what is held for a request between its lookup and its
 retrieve."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from engine.cache import CacheEngine
@@ -11,23 +9,20 @@ from engine.lookup import PENDING, Prompt
 from engine.lookup.managing import LookupClients
 from engine.storage import Count
 from tests.engine.lookup.conftest import CHUNK, Deploy, Deployment, head
+from tests.support.waiting import eventually
 
 WAIT = 30.0
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
-
-
 def answered(clients: LookupClients, num_tokens: int, request_id: str) -> object:
-    deadline = time.monotonic() + WAIT
-    while (answer := clients.lookup(range(num_tokens), request_id)) is PENDING:
-        assert time.monotonic() < deadline, "it stays pending"
-        time.sleep(0.001)
-    return answer
+    answers: list[object] = []
+
+    def has_answered() -> bool:
+        answers.append(clients.lookup(range(num_tokens), request_id))
+        return answers[-1] is not PENDING
+
+    eventually(has_answered)
+    return answers[-1]
 
 
 def on_disk_only(deployment: Deployment, num_tokens: int) -> None:

@@ -20,6 +20,7 @@ from engine.lookup.index import LocalWorkers
 from engine.lookup.managing import LookupClients, StatisticsUnavailable
 from engine.metadata import scheduler_metadata
 from tests.engine.lookup.conftest import CHUNK, SHAPE, Deploy, Deployment
+from tests.support.waiting import eventually
 
 PLAIN, ASYNC, BYPASS = (
     "LMCacheLookupClient",
@@ -158,10 +159,7 @@ def test_create__over_an_existing_one__closes_the_old(deploy: Deploy) -> None:
         assert deployment.clients.create() == (PLAIN, PLAIN)
         assert deployment.servers[0].create() == ("LMCacheLookupServer", "LMCacheLookupServer")
     deployment.clients.lookup(range(64), "a")
-    deadline = time.monotonic() + 30
-    while threading.active_count() > threads + 1:
-        assert time.monotonic() < deadline, threading.enumerate()
-        time.sleep(0.005)
+    eventually(lambda: threading.active_count() <= threads + 1)
 
 
 def test_create__bypass_without_anything_to_ask__is_refused_and_the_old_one_stays(
@@ -304,6 +302,7 @@ def test_recreate__eight_threads_look_up_meanwhile__every_lookup_is_answered_rig
             while (
                 answer := deployment.clients.lookup(range(start, start + 80), request_id)
             ) is PENDING:
+                # A scheduler asks again in its next step.
                 time.sleep(0.0005)
             slowest[thread] = max(slowest[thread], time.monotonic() - began)
             answered[thread] += 1
@@ -322,6 +321,7 @@ def test_recreate__eight_threads_look_up_meanwhile__every_lookup_is_answered_rig
             servers.create()
         assert deployment.configs[0].update(kind).errors == {}
         deployment.clients.create()
+        # Lookups get a turn between two of them.
         time.sleep(0.005)
     done.set()
     for thread in threads:

@@ -1,32 +1,29 @@
 """When a medium is left alone, and when it is used again."""
 
 import threading
-import time
-from collections.abc import Callable
 
 from engine.storage import BreakerState, CircuitBreaker
+from tests.support.waiting import eventually
 
 
 class Unwell(Exception):
     """The medium's fault."""
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
-
-
 class Medium:
-    """Is well or not, and counts its probes."""
+    """Is well or not, and counts its probes and the pauses before them."""
 
     def __init__(self, threshold: int = 2) -> None:
         self.is_well = threading.Event()
         self.probes = 0
+        self.pauses = 0
         self.breaker = CircuitBreaker(
-            "medium", self.probe, (Unwell,), lambda: threshold, lambda: 0.005
+            "medium", self.probe, (Unwell,), lambda: threshold, self.pause_s
         )
+
+    def pause_s(self) -> float:
+        self.pauses += 1
+        return 0.005
 
     def probe(self) -> None:
         self.probes += 1
@@ -70,7 +67,7 @@ def test_breaker__suspended__is_not_probed_until_resumed() -> None:
     medium.breaker.suspend()
     medium.is_well.set()
     medium.breaker.failed(Unwell())
-    time.sleep(0.05)
+    eventually(lambda: medium.pauses >= 5)
     assert (medium.probes, medium.breaker.state) == (0, BreakerState.OPEN)
     medium.breaker.resume()
     eventually(lambda: not medium.breaker.is_open)

@@ -30,6 +30,7 @@ def test_storage__killed_while_it_writes__serves_whole_chunks_or_none(tmp_path: 
         writer.start()
         there.close()
         assert here.poll(60), "the writer did not start"
+        # Any moment will do: what is tried is that none of them does harm.
         time.sleep(moments.random() * MOST_SECONDS_ALIVE)
         writer.kill()
         writer.join()

@@ -36,6 +36,7 @@ from engine.storage.local_disk import (
     LocalDiskBackend,
 )
 from engine.tokens import ChunkKey
+from tests.support.waiting import eventually
 
 SPEC = KVCacheSpec(2, 2, 16, torch.float32, 4, 8, use_mla=False)
 TOKENS = 16
@@ -60,13 +61,6 @@ def in_pages(data: bytes) -> memoryview:
     memory = memoryview(mmap.mmap(-1, len(data)))
     memory[:] = data
     return memory
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
 
 
 class Disk:
@@ -447,9 +441,10 @@ def test_disk__frozen_while_degraded__is_not_probed_until_unfrozen(
         disk.offer(1)
         eventually(lambda: disk.breaker is BreakerState.OPEN)
         disk.backend.freeze()
-        # A probe that had begun ends by itself.
+        # A probe that had begun ends by itself, and nothing tells when.
         time.sleep(0.05)
     monkeypatch.setattr(os, "posix_fallocate", note)
+    # Time for many probes: that there is none, only time can show.
     time.sleep(0.2)
     assert (probes, disk.breaker) == ([], BreakerState.OPEN)
     disk.backend.unfreeze()

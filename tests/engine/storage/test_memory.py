@@ -1,8 +1,6 @@
 """Host memory and the pools that are cut from it."""
 
 import logging
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,16 +8,10 @@ import torch
 
 from engine.storage import GrowingPool, HostMemory, MemoryPool, MemoryUnavailable, Pages
 from engine.storage.memory import PAGE_BYTES
+from tests.support.waiting import eventually
 
 CPU = torch.device("cpu")
 SLOT = 3 * PAGE_BYTES
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
 
 
 def resident_bytes() -> int:

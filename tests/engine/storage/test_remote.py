@@ -39,8 +39,8 @@ from tests.support.remote import (
     same_bytes,
     store,
     trickling,
-    wait_until,
 )
+from tests.support.waiting import eventually
 
 
 class Medium:
@@ -405,7 +405,7 @@ def test_directory_vanished__requests__see_nothing_and_nothing_is_made_anew(
         leases = Leases(of)
         assert remote.offer(leases.make(2))
         assert remote.flush(WAIT_SECONDS)
-        wait_until(leases.all_released_once)
+        eventually(leases.all_released_once)
         assert dropped(remote) == {Drop.FAILED: 1}
         assert faults(remote) == {Fault.READ: 2, Fault.WRITE: 1}
         assert not root.exists()
@@ -432,7 +432,7 @@ def test_server_killed_and_back__breaker__opens_and_closes_by_probing(tmp_path: 
         assert faults(remote) == {Fault.READ: 2}
         assert dropped(remote) == {Drop.DEGRADED: 1}
         server.restart()
-        wait_until(lambda: remote.state().breaker is BreakerState.CLOSED)
+        eventually(lambda: remote.state().breaker is BreakerState.CLOSED)
         assert load(remote, of, [1]) == []
         store(remote, of, [1])
         assert same_bytes(load(remote, of, [1])[0], chunk(of, 1))
@@ -464,7 +464,7 @@ def test_server_stalls__requests__return_in_time_and_recover(tmp_path: Path, sch
         assert load(remote, of, [1]) == []
         assert time.monotonic() - started < 0.3
         server.resume()
-        wait_until(lambda: remote.state().breaker is BreakerState.CLOSED)
+        eventually(lambda: remote.state().breaker is BreakerState.CLOSED)
         assert same_bytes(load(remote, of, [1])[0], chunk(of, 1))
 
 
@@ -488,7 +488,7 @@ def test_breaker_open__nothing__is_sent(answer: bytes) -> None:
         answering(answer) as server,
         backend(f"redis://127.0.0.1:{server.port}", of, threshold=3, timeout_s=1.0) as remote,
     ):
-        wait_until(lambda: faults(remote) != {})
+        eventually(lambda: faults(remote) != {})
         for _ in range(2):
             assert remote.contains([key(of, 1)]) == [False]
         assert remote.state().breaker is BreakerState.OPEN
@@ -511,12 +511,12 @@ def test_breaker_opens__what_is_queued__is_dropped_unsent() -> None:
         double.may_pass["put"].clear()
         for number in range(10):
             assert remote.offer(leases.make(number))
-        wait_until(lambda: "put" in double.calls)
+        eventually(lambda: "put" in double.calls)
         double.failures["contains"] = ConnectorError("broken")
         assert remote.contains([key(of, 1)]) == [False]
         double.may_pass["put"].set()
         assert remote.flush(WAIT_SECONDS)
-        wait_until(leases.all_released_once)
+        eventually(leases.all_released_once)
         written = double.calls.count("put")
         assert written == 1
         assert dropped(remote)[Drop.DEGRADED] == 10 - len(double.values)
@@ -527,14 +527,14 @@ def test_probe__only__is_sent_while_open() -> None:
     double = DoubleConnector()
     broken = ConnectorError("broken")
     with backend(double, of, threshold=1, interval_s=0.01) as remote:
-        wait_until(lambda: double.calls == ["ping"])
+        eventually(lambda: double.calls == ["ping"])
         double.failures.update(contains=broken, ping=broken)
         assert remote.contains([key(of, 1)]) == [False]
-        wait_until(lambda: double.calls.count("ping") >= 4)
+        eventually(lambda: double.calls.count("ping") >= 4)
         assert remote.contains([key(of, 1)]) == [False]
         assert set(double.calls[2:]) == {"ping"}
         double.failures.clear()
-        wait_until(lambda: remote.state().breaker is BreakerState.CLOSED)
+        eventually(lambda: remote.state().breaker is BreakerState.CLOSED)
         assert remote.contains([key(of, 1)]) == [False]
         assert double.calls[-1] == "contains"
 
@@ -575,10 +575,10 @@ def test_timeouts__more_than_there_are_threads__do_not_pile_up() -> None:
             assert remote.contains([key(of, 1)]) == [False]
         assert double.calls.count("contains") < 20
         double.may_pass["contains"].set()
-        wait_until(lambda: remote.contains([]) == [])
-        wait_until(lambda: (remote.contains([key(of, 1)]), faults(remote))[1] != {})
+        eventually(lambda: remote.contains([]) == [])
+        eventually(lambda: (remote.contains([key(of, 1)]), faults(remote))[1] != {})
         double.values[key(of, 1)] = EncodedChunk(b"", b"")
-        wait_until(lambda: remote.contains([key(of, 1)]) == [True])
+        eventually(lambda: remote.contains([key(of, 1)]) == [True])
 
 
 def test_medium_is_full__writes__fail_and_reads_go_on() -> None:
@@ -591,7 +591,7 @@ def test_medium_is_full__writes__fail_and_reads_go_on() -> None:
         for number in (2, 3):
             assert remote.offer(leases.make(number))
         assert remote.flush(WAIT_SECONDS)
-        wait_until(leases.all_released_once)
+        eventually(leases.all_released_once)
         assert dropped(remote) == {Drop.FAILED: 2}
         assert faults(remote)[Fault.WRITE] in (1, 2)
         assert remote.state().breaker is BreakerState.CLOSED
@@ -637,7 +637,7 @@ def test_offer__every_path__releases_the_lease_once() -> None:
     with backend(double, of, queue_chunks=3) as remote:
         double.may_pass["put"].clear()
         assert remote.offer(leases.make(1))
-        wait_until(lambda: "put" in double.calls)
+        eventually(lambda: "put" in double.calls)
         assert remote.offer(leases.make(2))
         assert remote.offer(leases.make(2))
         assert remote.offer(leases.make(3))
@@ -646,7 +646,7 @@ def test_offer__every_path__releases_the_lease_once() -> None:
         assert leases.releases == [0, 0, 1, 0, 1]
         double.may_pass["put"].set()
         assert remote.flush(WAIT_SECONDS)
-        wait_until(leases.all_released_once)
+        eventually(leases.all_released_once)
         assert remote.offer(leases.make(1))
         assert remote.flush(WAIT_SECONDS)
         assert dropped(remote) == {Drop.QUEUE_FULL: 1}
@@ -664,7 +664,7 @@ def test_write_in_flight__freeze_and_clear__wait_no_longer_than_the_timeout() ->
         double.may_pass["put"].clear()
         for number in range(8):
             assert remote.offer(leases.make(number))
-        wait_until(lambda: "put" in double.calls)
+        eventually(lambda: "put" in double.calls)
         started = time.monotonic()
         remote.freeze()
         assert remote.clear() == 0
@@ -672,7 +672,7 @@ def test_write_in_flight__freeze_and_clear__wait_no_longer_than_the_timeout() ->
         assert leases.releases.count(0) == 8 - dropped(remote).get(Drop.FROZEN, 0)
         double.may_pass["put"].set()
         assert remote.flush(WAIT_SECONDS)
-        wait_until(leases.all_released_once)
+        eventually(leases.all_released_once)
         assert double.values == {}, "what was cleared came back"
 
 
@@ -698,13 +698,13 @@ def test_close__connector_that_hangs__returns_and_the_lease_is_kept() -> None:
     with backend(double, of) as remote:
         double.may_pass["put"].clear()
         assert remote.offer(leases.make(1))
-        wait_until(lambda: "put" in double.calls)
+        eventually(lambda: "put" in double.calls)
         started = time.monotonic()
         remote.close()
         assert time.monotonic() - started < 10.0
         assert leases.releases == [0]
         double.may_pass["put"].set()
-        wait_until(leases.all_released_once)
+        eventually(leases.all_released_once)
 
 
 def test_close__queued_chunks__are_written(medium: Medium) -> None:

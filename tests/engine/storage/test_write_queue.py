@@ -2,13 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from engine.storage import Drop, Lease, Tally
 from engine.storage.write_queue import WriteQueue
 from engine.tokens import ChunkKey
+from tests.support.waiting import eventually
 
 WAIT = 30.0
 
@@ -48,13 +49,6 @@ class Writing:
 
     def dropped(self, reason: Drop) -> int:
         return self.tally.snapshot().drops[reason]
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
 
 
 @pytest.fixture

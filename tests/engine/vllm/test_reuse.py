@@ -3,8 +3,6 @@ the KV comes from."""
 
 import socket
 import threading
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,18 +21,12 @@ from tests.engine.vllm.conftest import (
 from tests.support.redis_server import running_redis
 from tests.support.tiny_llama import write_model
 from tests.support.vllm_driver import Driver, Generated, Refused
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 Plain = dict[str, Generated]
 WAIT = 30.0
 DISK = {"max_local_disk_size": 0.2}
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
 
 
 def await_writes(cached: Cached) -> None:
