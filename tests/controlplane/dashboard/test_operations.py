@@ -108,8 +108,8 @@ def test_operation__waves_and_failures__are_told(viewer, fleet, runner) -> None:
     text = text_of(page)
     assert "freeze.enable partially failed" in text
     assert "3 of 3 agents done: 2 succeeded, 1 failed or unknown" in text
-    assert "Wave 1 1 of 1 done" in text
-    assert "Wave 2 2 of 2 done" in text
+    assert "Wave 1 · 1 of 1 done" in text
+    assert "Wave 2 · 2 of 2 done" in text
     # Those that failed come first.
     assert text.index("worker-2") < text.index("worker-1")
     assert f'hx-get="{url_of(operation)}"' in page.content.decode()
