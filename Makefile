@@ -1,7 +1,7 @@
 # Everything that a person or CI does with this checkout. Each target sets up
 # what it needs in a virtual environment of its own.
 .DEFAULT_GOAL := help
-.PHONY: help run run-controlplane install install-test lint format schema docs clients test test-fast bench demo-vllm lock clean
+.PHONY: help run run-controlplane install install-test lint format schema docs clients test test-fast bench demo-vllm screenshots lock clean
 
 VENV ?= .venv
 CONTROLPLANE_VENV ?= .venv-controlplane
@@ -70,6 +70,10 @@ bench: install-test ## what is measured against peers and limits, as ratios
 demo-vllm: install-test ## a real model in vLLM: one document, several questions, a restart
 	@requirements/install.sh $(VENV) demo
 	$(PY) -m benchmarks.demo_vllm
+
+screenshots: install-test ## every page in light and dark, on a laptop and a phone, into docs/images/
+	@requirements/browser.sh
+	$(PY) -m screenshots
 
 lock: install-test ## resolve requirements/*.txt to exact versions anew
 	@requirements/lock.sh $(abspath $(VENV))

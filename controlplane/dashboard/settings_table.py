@@ -8,26 +8,39 @@ from controlplane.audit.difference import same
 from controlplane.configuration.models import ConfigRevision
 from controlplane.configuration.schema import Keys, mutable_keys, problems, secret_keys
 from controlplane.configuration.values import shows_secret
+from controlplane.fleet.models import Agent
 from controlplane.reconcile.models import Watch
 
 _NUMBERS = {"int": int, "float": float}
+_NO_SUCH = {"int": "no whole number", "float": "no number", "bool": "neither true nor false"}
+_SIMPLE = frozenset({*_NUMBERS, "bool", "str"})
 _TRUTH = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One key. `effective` is what the agent was found to have."""
+    """One key. `effective` is what the agent was found to have, and means nothing unless
+    that `is_known`."""
 
     key: str
     desired: object
     effective: object
+    is_known: bool
     help: str
-    mutable: bool
 
     @property
     def differs(self) -> bool:
-        """Whether the agent has another value than it should."""
-        return not same(self.desired, self.effective)
+        """Whether the agent was found to have another value than it should."""
+        return self.is_known and not same(self.desired, self.effective)
+
+
+@dataclass(frozen=True)
+class SettingsTable:
+    """Keys that can be changed while the agent runs, and those that it takes at its start
+    only. Without a schema nobody can tell, and all of them are `live`."""
+
+    live: Sequence[SettingRow]
+    fixed: Sequence[SettingRow]
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,11 @@ class Field:
     choices: Sequence[str]
     problem: str = ""
 
+    @property
+    def is_json(self) -> bool:
+        """Whether the input is read as JSON."""
+        return self.kind not in _SIMPLE
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -54,21 +72,41 @@ class Asked:
     problems: Mapping[str, str]
 
 
-def setting_rows(revision: ConfigRevision, watch: Watch | None, keys: Keys) -> list[SettingRow]:
-    """Every key: those that differ first, then those that can be changed."""
+def was_compared(revision: ConfigRevision, agent: Agent, watch: Watch | None) -> bool:
+    """Whether the control loop compared what the agent has with this revision, and the
+    agent has not told of another configuration since."""
+    if watch is None or agent.last_seen_at is None or not revision.complete:
+        return False
+    if revision.settled_at is None or revision.settled_at >= agent.last_seen_at:
+        return False
+    if "configuration" in watch.drift:
+        return True
+    has_it = bool(watch.verified_hash) and agent.last_status.get("conf_hash") == watch.verified_hash
+    return has_it and watch.verified_revision == revision.number
+
+
+def settings_of(
+    revision: ConfigRevision, agent: Agent, watch: Watch | None, keys: Keys
+) -> SettingsTable:
+    """Every key of the revision, those that differ first."""
+    is_known = was_compared(revision, agent, watch)
     drift = {} if watch is None else watch.drift.get("configuration", {})
-    settable = mutable_keys(keys)
+    settable = mutable_keys(keys) if keys else {*revision.values}
     rows = [
         SettingRow(
             key,
             value,
             drift[key].get("from") if key in drift else value,
+            is_known,
             str(keys.get(key, {}).get("help", "")),
-            key in settable,
         )
         for key, value in revision.values.items()
     ]
-    return sorted(rows, key=lambda row: (not row.differs, not row.mutable, row.key))
+    rows.sort(key=lambda row: (not row.differs, row.key))
+    return SettingsTable(
+        live=[row for row in rows if row.differs or row.key in settable],
+        fixed=[row for row in rows if not row.differs and row.key not in settable],
+    )
 
 
 def fields_of(
@@ -103,7 +141,8 @@ def read_changes(revision: ConfigRevision, keys: Keys, given: Mapping[str, str])
         try:
             value = _read(keys[key], text)
         except ValueError:
-            unreadable[key] = f"'{text[:40]}' is not of type {keys[key].get('type')}"
+            kind = str(keys[key].get("type"))
+            unreadable[key] = f"'{text[:40]}' is {_NO_SUCH.get(kind, f'no JSON of type {kind}')}"
             continue
         if not same(value, revision.values[key]):
             changes[key] = value

@@ -11,9 +11,11 @@ from controlplane.rest.filters import BoundedDateTimeField
 from controlplane.statistics.models import ChunkStatisticsSnapshot
 from controlplane.statistics.series import Bucket, series_of_agent, series_of_engine
 
+_QUARTER = 900
 _HOUR = 3_600
 _DAY = 24 * _HOUR
 _SPANS = [
+    (_QUARTER, "15 minutes"),
     (_HOUR, "1 hour"),
     (6 * _HOUR, "6 hours"),
     (_DAY, "24 hours"),
@@ -25,15 +27,16 @@ _BUCKETS = [
     (0, "as fits"),
     (60, "1 minute"),
     (300, "5 minutes"),
-    (900, "15 minutes"),
+    (_QUARTER, "15 minutes"),
     (_HOUR, "1 hour"),
     (6 * _HOUR, "6 hours"),
     (_DAY, "1 day"),
 ]
 _FITTING = {
+    _QUARTER: 60,
     _HOUR: 60,
     6 * _HOUR: 300,
-    _DAY: 900,
+    _DAY: _QUARTER,
     7 * _DAY: _HOUR,
     30 * _DAY: 6 * _HOUR,
     365 * _DAY: _DAY,

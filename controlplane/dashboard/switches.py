@@ -35,7 +35,7 @@ def mode_badges(agent: Agent, desired: Iterable[DesiredMode]) -> list[Badge]:
     """What is worth telling: frozen, bypassed, hot cache off, and whatever ends by
     itself. An agent that was not heard of since a change is in what was changed."""
     wanted = {(row.mode, row.backend): row for row in desired}
-    observed = _observed(agent)
+    observed = observed_modes(agent)
     badges = []
     for mode, backend in sorted({*wanted, *observed}):
         row = wanted.get((mode, backend))
@@ -51,7 +51,9 @@ def mode_badges(agent: Agent, desired: Iterable[DesiredMode]) -> list[Badge]:
     return badges
 
 
-def _observed(agent: Agent) -> dict[tuple[str, str], bool]:
+def observed_modes(agent: Agent) -> dict[tuple[str, str], bool]:
+    """What the agent told when it was last seen, by mode and backend. Backends that are
+    not bypassed are left out."""
     status: Mapping[str, object] = agent.last_status
     found: dict[tuple[str, str], bool] = {}
     for mode in (Mode.FREEZE, Mode.HOT_CACHE):

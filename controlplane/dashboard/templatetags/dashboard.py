@@ -3,15 +3,25 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
+
+from controlplane.operations.models import Operation
 
 register = template.Library()
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _KIB = 1024
+_GLANCE = 160
+_ON_FAILURE = {
+    "stop": "nobody else is called after more than",
+    "rollback": "everybody goes back after more than",
+}
 _TONES = {
     "succeeded": "ok",
     "observed": "neutral",
@@ -54,9 +64,13 @@ def clock(at: datetime) -> str:
 def relative(at: datetime, now: datetime) -> str:
     """`3 min ago`, `in 2 h`."""
     seconds = round((at - now).total_seconds())
-    size, unit = next((step for step in _STEPS if abs(seconds) >= step[0]), (1, "s"))
-    amount = f"{abs(seconds) // size} {unit}"
+    amount = _length(abs(seconds))
     return f"in {amount}" if seconds > 0 else f"{amount} ago"
+
+
+def _length(seconds: int) -> str:
+    size, unit = next((step for step in _STEPS if seconds >= step[0]), (1, "s"))
+    return f"{seconds // size} {unit}"
 
 
 @register.filter
@@ -106,15 +120,49 @@ def words(state: str) -> str:
 
 
 @register.filter
+def breakable(name: str) -> str:
+    """A name of many words, with places where its line may end."""
+    return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in name.split("_")))
+
+
+@register.filter
 def value(document: object) -> str:
     """A JSON value in one line."""
     return json.dumps(document, ensure_ascii=False)
 
 
 @register.filter
+def is_short(document: object) -> bool:
+    """Whether a JSON value is read at a glance."""
+    return len(value(document)) <= _GLANCE
+
+
+@register.filter
 def pretty(document: object) -> str:
     """A JSON value over several lines."""
     return json.dumps(document, ensure_ascii=False, indent=2)
+
+
+@register.filter
+def matter(operation: Operation) -> str:
+    """What an operation changes: the keys of its body, else its parameters."""
+    if isinstance(operation.body, dict) and operation.body:
+        return keys(operation.body)
+    return unquote_plus(operation.query)
+
+
+@register.filter
+def rollout(strategy: Mapping[str, Any]) -> str:
+    """A strategy as people say it: `1 first, then 2 at a time, 5 s apart; failures are
+    borne`."""
+    canary, size, pause_s = (strategy[name] for name in ("canary", "wave_size", "pause_s"))
+    rest = f"{size} at a time" if size else "all at once"
+    order = f"{canary} first, then {rest}" if canary else rest
+    if pause_s:
+        order += f", {_length(round(pause_s))} apart" if pause_s >= 1 else f", {pause_s:g} s apart"
+    if strategy["max_failures"] is None:
+        return f"{order}; failures are borne"
+    return f"{order}; {_ON_FAILURE[strategy['on_failure']]} {strategy['max_failures']} failures"
 
 
 @register.filter

@@ -15,10 +15,17 @@ from controlplane.dashboard.actions import ACTIONS
 from controlplane.dashboard.fleet_rows import agent_row
 from controlplane.dashboard.forms import ReasonForm
 from controlplane.dashboard.lookup_chain import lookup_chain
+from controlplane.dashboard.modes_table import mode_rows
 from controlplane.dashboard.rates import counters_of, tiers_of
-from controlplane.dashboard.settings_table import Asked, fields_of, read_changes, setting_rows
+from controlplane.dashboard.settings_table import (
+    Asked,
+    fields_of,
+    read_changes,
+    settings_of,
+    was_compared,
+)
 from controlplane.dashboard.views.base import DashboardView
-from controlplane.fleet.models import Agent, Dialect
+from controlplane.fleet.models import Agent, Dialect, Health
 from controlplane.middleware import request_id_of
 from controlplane.modes.models import DesiredMode, ModeChange
 from controlplane.operations.effects import Wishes
@@ -45,19 +52,25 @@ class AgentPage(DashboardView):
         revision = configuration.find_active(name)
         watch = getattr(agent, "watch", None)
         keys = configuration.known_schema(name)
+        row = agent_row(agent, modes, revision)
         context: dict[str, object] = {
             "agent": agent,
             "watch": watch,
-            "row": agent_row(agent, modes, revision),
-            "modes": modes,
+            "row": row,
+            "is_word": "Is" if row.health == Health.ONLINE else "Was",
+            "modes": mode_rows(agent, modes),
             "changes": ModeChange.objects.filter(agent=name)[:_HISTORY],
             "revision": revision,
-            "settings": [] if revision is None else setting_rows(revision, watch, keys),
             "can_edit": revision is not None and bool(keys),
             "tiers": tiers_of(agent.last_status),
             "counters": counters_of(agent.last_status),
             "lookup": lookup_chain(agent.last_status, agent.role),
         }
+        if revision is not None:
+            context |= {
+                "settings": settings_of(revision, agent, watch, keys),
+                "was_compared": was_compared(revision, agent, watch),
+            }
         if self.is_part():
             return self.part("dashboard/_agent.html", context)
         return self.page("dashboard/agent.html", {**context, "actions": ACTIONS.values()})
@@ -113,6 +126,7 @@ class EditPage(DashboardView):
             "revision": revision,
             "base": self.request.POST.get("revision", str(revision.number)),
             "fields": fields_of(revision, keys, _given(self.request), asked),
+            "refused": [] if asked is None else sorted(asked.problems),
             "form": form,
         }
         return self.page("dashboard/edit.html", context, status)

@@ -12,7 +12,7 @@ from controlplane.accounts.models import UserRole
 from controlplane.audit.difference import difference
 from controlplane.configuration.filters import ConfigRevisionFilter
 from controlplane.configuration.models import ConfigRevision, RevisionState, Source
-from controlplane.configuration.services import find_revision
+from controlplane.configuration.services import ALL_KEYS, find_revision
 from controlplane.dashboard.forms import ReasonForm
 from controlplane.dashboard.paging import page_of
 from controlplane.dashboard.views.base import DashboardView
@@ -69,6 +69,9 @@ class RevisionPage(DashboardView):
         context: dict[str, object] = {
             "revision": revision,
             "against": number,
+            "there": f"Revision {number}",
+            "here": f"Revision {revision.number}",
+            "whole_refused": revision.refused.get(ALL_KEYS, ""),
             "diff": difference(before, revision.values),
             "others": others.values_list("number", flat=True)[:_OTHERS],
             "can_restore": revision.state == RevisionState.SUPERSEDED,

@@ -5,13 +5,17 @@ import re
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from controlplane.configuration import services as configuration
 from controlplane.configuration.models import ConfigRevision
+from controlplane.fleet.models import Agent, Dialect, Health
+from controlplane.fleet.observing import record_observation
 from controlplane.operations.models import Operation, State
 from controlplane.operations.services import perform
 from controlplane.reconcile.models import Watch
-from engine.contract import endpoint
+from engine.contract import Role, endpoint
+from tests.support.simulated_agent import SimulatedAgent
 
 from ..conftest import ACTOR
 
@@ -24,7 +28,8 @@ KEY = "2" * 32
 
 
 def text_of(answer) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
+    page = answer.content.decode().replace("<wbr>", "")
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
 def call(agent, operation_id: str, body: bytes | None = None) -> None:
@@ -49,6 +54,19 @@ def known(fleet):
     return agent, simulated
 
 
+def looked_at(agent: Agent, simulated: SimulatedAgent, **watch: object) -> None:
+    """What the control loop keeps when it asked the agent just now, and compared it with
+    its revision."""
+    record_observation(agent, simulated.status())
+    Agent.objects.filter(pk=agent.pk).update(health=Health.ONLINE)
+    active = configuration.find_active(agent.name)
+    notes = {
+        "verified_hash": simulated.status()["conf_hash"],
+        "verified_revision": 0 if active is None else active.number,
+    }
+    Watch.objects.update_or_create(agent=agent, defaults={**notes, **watch})
+
+
 def send(browser, **fields: str):
     form = {"reason": "shorter prompts", "key": KEY, "revision": "2"}
     return browser.post(
@@ -57,32 +75,135 @@ def send(browser, **fields: str):
 
 
 def test_agent__modes_and_configuration__are_told_with_their_history(viewer, known) -> None:
-    agent, _ = known
+    agent, simulated = known
     call(agent, "enable_freeze")
+    looked_at(agent, simulated)
     page = viewer.get(PAGE)
     text = text_of(page)
-    assert "worker-0 unknown frozen" in text
-    assert re.search(r"freeze on \d+ s ago — tests deploy 42", text)
+    assert "worker-0 online frozen" in text
+    assert re.search(r"freeze on on \d+ s ago — tests deploy 42", text)
+    assert re.search(r"Is: as it was found \d+ s ago", text)
     assert "History of its modes" in text
     assert "min_retrieve_tokens 1 1" in text
-    assert "chunk_size 256 256 Taken at the start only." in text
+    fixed = text.partition("more keys, taken at the start only")[2]
+    assert "chunk_size 256 256" in fixed
+    assert "min_retrieve_tokens" not in fixed
     assert "agent_token &quot;***&quot;" in text
     assert "Change configuration" not in text
 
 
 def test_agent__drifted__both_sides_stand_beside_each_other(operator, known) -> None:
-    agent, _ = known
+    agent, simulated = known
     drift = {"configuration": {"min_retrieve_tokens": {"from": 7, "to": 1}}}
-    Watch.objects.create(agent=agent, drift=drift)
+    looked_at(agent, simulated, drift=drift)
     assert "min_retrieve_tokens 1 7 differs" in text_of(operator.get(PAGE))
+
+
+def test_agent__mode_changed_past_the_control_plane__both_sides_stand_beside_each_other(
+    operator, known
+) -> None:
+    agent, simulated = known
+    call(agent, "enable_freeze")
+    simulated.freeze, simulated.bypassed = False, ["RemoteBackend"]
+    looked_at(agent, simulated)
+    text = text_of(operator.get(PAGE))
+    assert "freeze on off differs" in text
+    assert "bypass RemoteBackend nobody said on" in text
+    assert "hot cache nobody said on" in text
+
+
+def test_agent__bypass_that_the_agent_does_not_have__differs(operator, known) -> None:
+    agent, simulated = known
+    perform(
+        endpoint("add_bypass"),
+        [agent],
+        query="backend_name=RemoteBackend",
+        body=None,
+        actor=ACTOR,
+        reason="",
+        request_id="req-1",
+        timeout=5,
+    )
+    simulated.bypassed = []
+    looked_at(agent, simulated)
+    assert "bypass RemoteBackend on off differs" in text_of(operator.get(PAGE))
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"verified_hash": ""},
+        {"verified_hash": "another"},
+        {"verified_revision": 1},
+        {"verified_hash": "", "drift": {"modes": {"freeze": {"from": False, "to": True}}}},
+    ],
+)
+def test_agent__not_compared_with_its_revision__what_it_should_be_is_not_told_as_what_it_is(
+    operator, known, notes
+) -> None:
+    looked_at(*known, **notes)
+    text = text_of(operator.get(PAGE))
+    assert "What it has was not read since this revision was made" in text
+    assert "min_retrieve_tokens 1 not read" in text
+
+
+def test_agent__changed_since_it_was_asked__is_not_known(operator, known) -> None:
+    agent, simulated = known
+    looked_at(agent, simulated)
+    call(agent, "enable_freeze")
+    call(agent, "update_conf", b'{"min_retrieve_tokens": 2}')
+    text = text_of(operator.get(PAGE))
+    assert "freeze on not known" in text
+    assert "min_retrieve_tokens 2 not read" in text
+
+
+def test_agent__does_not_answer__tells_what_was_and_when(operator, known) -> None:
+    agent, simulated = known
+    call(agent, "enable_freeze")
+    looked_at(agent, simulated)
+    Agent.objects.filter(pk=agent.pk).update(health=Health.OFFLINE)
+    text = text_of(operator.get(PAGE))
+    assert "It does not answer. What it is, and what it counted, is what it told" in text
+    assert re.search(r"Was: as it was found .*ago", text)
+    assert "Key Should be Was Meaning" in text
+    assert "Mode Should be Was Since" in text
+
+
+def test_agent__has_left__tells_so(operator, known) -> None:
+    agent, simulated = known
+    looked_at(agent, simulated)
+    Agent.objects.filter(pk=agent.pk).update(left_at=timezone.now())
+    text = text_of(operator.get(PAGE))
+    assert "It said that its process ends." in text
+    assert "Key Should be Was Meaning" in text
 
 
 def test_agent__nothing_known_yet__says_what_will_come(operator, make_agent) -> None:
     make_agent()
     text = text_of(operator.get(PAGE))
+    assert "It was never heard of" in text
+    assert "in the admin" not in text
     assert "Nothing is known of its configuration yet" in text
     assert "Nobody has set a mode of this agent" in text
     assert "Change configuration" not in text
+
+
+def test_agent__lmcache__says_what_it_does_not_tell_and_where_to_go(
+    operator, make_agent, seen
+) -> None:
+    seen(make_agent(dialect=Dialect.LMCACHE))
+    page = operator.get(PAGE)
+    text = text_of(page)
+    assert "It tells no schema, so there is no form here; change it with POST …/conf" in text
+    assert 'href="/agents/worker-0/conf"' in page.content.decode()
+    assert "LMCache tells of it only when it is asked: GET …/lookup/info" in text
+    assert "Change configuration" not in text
+
+
+def test_agent__scheduler__has_no_modes_and_says_why(operator, make_agent) -> None:
+    make_agent("scheduler", role=Role.SCHEDULER)
+    text = text_of(operator.get("/dashboard/agents/scheduler/"))
+    assert "None: a scheduler holds no KV that could be frozen or bypassed." in text
 
 
 def test_agent__unknown__404_page(viewer) -> None:
@@ -105,7 +226,7 @@ def test_edit__form__has_the_keys_that_can_be_changed_and_no_secret(operator, kn
     page = operator.get(EDIT).content.decode()
     names = re.findall(r'name="set\.(\w+)"', page)
     assert names == ["hit_miss_ratio", "min_retrieve_tokens", "remote_serde", "save_decode_cache"]
-    assert "At least 0. At most 1048576." in page
+    assert "At least 0. At most 1,048,576." in page
     assert re.findall(r"<option[^>]*>(\w+)</option>", page) == ["naive", "zstd", "true", "false"]
 
 
@@ -142,10 +263,10 @@ def test_edit__two_values__are_one_revision_by_an_operation(operator, known, run
     ("fields", "text"),
     [
         ({"set__min_retrieve_tokens": "-1"}, "min_retrieve_tokens: it must be at least 0"),
-        ({"set__min_retrieve_tokens": "many"}, "is not of type int"),
+        ({"set__min_retrieve_tokens": "many"}, "is no whole number"),
         ({"set__min_retrieve_tokens": ""}, "min_retrieve_tokens: it cannot be null"),
         ({"set__remote_serde": "rot13"}, "remote_serde: it must be one of naive, zstd"),
-        ({"set__save_decode_cache": "maybe"}, "is not of type bool"),
+        ({"set__save_decode_cache": "maybe"}, "is neither true nor false"),
         ({"set__hit_miss_ratio": "7"}, "hit_miss_ratio: it must be at most 1.0"),
         ({"set__min_retrieve_tokens": "1"}, "Nothing differs from what is there"),
         ({"set__min_retrieve_tokens": "64", "reason": ""}, "Say why"),

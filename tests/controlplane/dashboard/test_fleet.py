@@ -54,7 +54,7 @@ def test_fleet__agent_that_was_seen__row_tells_all_of_it(viewer, make_agent, see
 def test_fleet__agent_that_was_never_seen__claims_nothing(viewer, make_agent) -> None:
     make_agent()
     row = row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
-    assert row == "worker-0 worker 0 unknown — — — as usual — — never"
+    assert row == "worker-0 worker 0 unknown — — — not known — — never"
 
 
 def test_fleet__modes_with_an_end__badges_say_when_and_why(viewer, make_agent, seen) -> None:

@@ -13,7 +13,7 @@ from controlplane.forwarding.transport import NotSent
 from controlplane.operations.models import Operation, State
 from controlplane.operations.planning import Plan, plan_operation
 from controlplane.operations.selecting import Selector
-from controlplane.operations.strategy import Strategy
+from controlplane.operations.strategy import OnFailure, Strategy
 from engine.contract import endpoint
 
 from ..conftest import ACTOR
@@ -77,6 +77,48 @@ def test_list__several__newest_first_with_their_progress(viewer, fleet, runner) 
     assert "second" not in only
 
 
+def test_list__what_is_changed__is_named_beside_the_action(viewer, make_agent) -> None:
+    make_agent()
+    plan("update_conf", "worker-0", body={"min_retrieve_tokens": 1, "remote_serde": "zstd"})
+    plan("add_bypass", "worker-0", parameters={"backend_name": "Remote Backend"})
+    plan("enable_freeze", "worker-0")
+    text = text_of(viewer.get("/dashboard/operations/"))
+    assert "conf.update min_retrieve_tokens, remote_serde pending" in text
+    assert "bypass.add backend_name=Remote Backend pending" in text
+    assert "freeze.enable — pending" in text
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        (Strategy(canary=1), "1 first, then all at once; failures are borne"),
+        (
+            Strategy(canary=2, wave_size=5, pause_s=90, max_failures=0),
+            "2 first, then 5 at a time, 1 min apart; "
+            "nobody else is called after more than 0 failures",
+        ),
+        (
+            Strategy(wave_size=3, pause_s=0.5, max_failures=1, on_failure=OnFailure.ROLLBACK),
+            "3 at a time, 0.5 s apart; everybody goes back after more than 1 failures",
+        ),
+    ],
+)
+def test_operation__strategy__is_told_in_words(viewer, make_agent, strategy, words) -> None:
+    make_agent()
+    operation = plan("enable_freeze", "worker-0", strategy=strategy)
+    assert f"Strategy {words}" in text_of(viewer.get(url_of(operation)))
+
+
+def test_operation__body__is_there_at_a_glance_or_folded_away(viewer, make_agent) -> None:
+    make_agent()
+    short = plan("update_conf", "worker-0", body={"min_retrieve_tokens": 1})
+    page = viewer.get(url_of(short))
+    assert "Body {&quot;min_retrieve_tokens&quot;: 1}" in text_of(page)
+    assert '<details id="body">' not in page.content.decode()
+    long = plan("update_conf", "worker-0", body={f"key_{number}": number for number in range(50)})
+    assert '<details id="body">' in viewer.get(url_of(long)).content.decode()
+
+
 def test_list__more_than_a_page__goes_on(viewer, make_agent) -> None:
     make_agent()
     for number in range(51):
@@ -108,8 +150,8 @@ def test_operation__waves_and_failures__are_told(viewer, fleet, runner) -> None:
     text = text_of(page)
     assert "freeze.enable partially failed" in text
     assert "3 of 3 agents done: 2 succeeded, 1 failed or unknown" in text
-    assert "Wave 1 1 of 1 done" in text
-    assert "Wave 2 2 of 2 done" in text
+    assert "Wave 1 · 1 of 1 done" in text
+    assert "Wave 2 · 2 of 2 done" in text
     # Those that failed come first.
     assert text.index("worker-2") < text.index("worker-1")
     assert f'hx-get="{url_of(operation)}"' in page.content.decode()

@@ -56,6 +56,32 @@ def test_list__three__newest_first_with_what_changed(viewer, three) -> None:
     )
 
 
+def test_refused_as_a_whole__list_and_page__say_so_and_why(viewer, fleet) -> None:
+    agent, simulated = fleet()
+
+    def unreachable(method: str, path: str) -> None:
+        if method == "POST":
+            raise NotSent("connection refused")
+
+    simulated.before = unreachable
+    perform(
+        endpoint("update_conf"),
+        [agent],
+        query="",
+        body=b'{"min_retrieve_tokens": 1}',
+        actor=ACTOR,
+        reason="",
+        request_id="req-1",
+        timeout=5,
+    )
+    refused = ConfigRevision.objects.get(agent="worker-0", state="failed")
+    assert "failed change min_retrieve_tokens not taken" in text_of(
+        viewer.get("/dashboard/revisions/")
+    )
+    page = text_of(viewer.get(f"/dashboard/revisions/{refused.pk}/"))
+    assert "Not taken: Cannot connect to agent" in page
+
+
 def test_list__bad_filter__400_naming_it(viewer) -> None:
     page = viewer.get("/dashboard/revisions/?state=odd")
     assert page.status_code == 400
@@ -65,7 +91,7 @@ def test_list__bad_filter__400_naming_it(viewer) -> None:
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        ("", "min_retrieve_tokens 64 256"),
+        ("", "Key Revision 2 Revision 3 min_retrieve_tokens 64 256"),
         ("?against=2", "min_retrieve_tokens 64 256"),
         ("?against=1", "min_retrieve_tokens 0 256"),
         ("?against=3", "The two revisions do not differ."),

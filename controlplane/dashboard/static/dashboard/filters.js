@@ -1,4 +1,5 @@
-// Filters that are empty do not stand in the address.
+// Filters that are empty do not stand in the address. On a phone they are folded away
+// until somebody wants them, unless some of them are set.
 
 document.addEventListener("htmx:configRequest", (event) => {
   if (!event.target.matches("form.filters")) return;
@@ -7,3 +8,7 @@ document.addEventListener("htmx:configRequest", (event) => {
     if (value === "") data.delete(name);
   }
 });
+
+if (matchMedia("(max-width: 760px)").matches && location.search === "") {
+  for (const facets of document.querySelectorAll("details.facets")) facets.open = false;
+}

@@ -1,0 +1,76 @@
+"""Pictures of one page of each kind, and of none that is not as it should be."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+from screenshots.camera import VIEWS, Scene, WentWrong, camera
+from tests.support.admin_site import USER, Site, running_site
+from tests.support.chromium import browser
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with running_site(tmp_path_factory.mktemp("site")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Browser]:
+    with browser() as started:
+        yield started
+
+
+def fail(page: Page) -> None:
+    page.evaluate("console.error('a script failed')")
+
+
+def widen(page: Page) -> None:
+    page.evaluate("document.body.style.width = '3000px'")
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: f"{view.device}-{view.scheme}")
+def test_take__one_page_of_each_kind__is_a_picture_of_that_width(
+    chrome: Browser, site: Site, tmp_path: Path, view
+) -> None:
+    scenes = [
+        Scene("agent", "/dashboard/agents/worker-0/"),
+        Scene("error", "/dashboard/agents/nobody/", status=404),
+        Scene("admin", "/admin/"),
+        Scene("api", "/api/v1/"),
+    ]
+    with camera(chrome, site.url, view) as one:
+        one.log_in(USER)
+        for scene in scenes:
+            path = one.take(scene, tmp_path)
+            assert path.name == f"{scene.name}-{view.device}-{view.scheme}.png"
+            with Image.open(path) as image:
+                assert (image.format, image.width) == ("PNG", view.width)
+                assert view.height <= image.height <= 2000
+                # More than an empty sheet.
+                assert len(image.convert("RGB").getcolors(1 << 20)) > 8
+
+
+@pytest.mark.parametrize(
+    ("scene", "problem"),
+    [
+        (Scene("missing", "/dashboard/agents/nobody/"), "answered 404"),
+        (Scene("failing", "/dashboard/", fail), "a script failed"),
+        (Scene("wide", "/dashboard/", widen), "pixels too wide"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Scene) else "",
+)
+def test_take__something_is_wrong__is_told_and_no_picture(
+    chrome: Browser, site: Site, tmp_path: Path, scene: Scene, problem: str
+) -> None:
+    with camera(chrome, site.url, VIEWS[0]) as one:
+        one.log_in(USER)
+        with pytest.raises(WentWrong, match=problem):
+            one.take(scene, tmp_path)
+        assert list(tmp_path.iterdir()) == []
+        one.take(Scene("fleet", "/dashboard/"), tmp_path)
