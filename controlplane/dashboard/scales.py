@@ -1,13 +1,14 @@
 """The scales of charts: from 0 to a number of which a quarter reads well."""
 
 from collections.abc import Iterator
-from itertools import count, product
+from itertools import count
 
 from controlplane.dashboard.charts import padded
 from controlplane.dashboard.drawing import Scale
 from controlplane.dashboard.templatetags.dashboard import bytes_size, compact
 
 _STEPS = (4, 8, 20)
+_SIZES = (1, 2, 4, 8, 20, 40, 80, 200, 400, 800)
 _KIB = 1024
 
 
@@ -30,6 +31,7 @@ def bytes_scale(most: int) -> Scale:
 
 
 def _round_sizes() -> Iterator[int]:
-    for unit in count():
-        for power, step in product(range(3), _STEPS):
-            yield step * 10**power * _KIB**unit
+    """1, 2, 4, 8, 20, 40 and so on to 800 of each unit: the quarters of the first two are of
+    the unit below."""
+    for unit in count(1):
+        yield from (step * _KIB**unit for step in _SIZES)
