@@ -43,6 +43,7 @@ _ABOUT: dict[str, dict[str, str]] = {
         "watches": "which agents drifted, and what is done about it",
         "controllers": "the control loops that run",
         "chunk-statistics": "what agents counted: snapshots, series, export",
+        "tier-statistics": "hit rates of each tier, and what was in it: snapshots, series, export",
     },
     "Record and access": {
         "audit": "who did what, when and why; search, verify, export",

@@ -5,6 +5,7 @@ ROUTES = {
     "engines": "engine-list",
     "operations": "operation-list",
     "chunk-statistics": "chunkstatisticssnapshot-list",
+    "tier-statistics": "tierstatisticssnapshot-list",
     "watches": "watch-list",
     "controllers": "controller-list",
     "config-revisions": "configrevision-list",

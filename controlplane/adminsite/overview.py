@@ -46,6 +46,7 @@ def _places(agent: Agent) -> list[Place]:
         ("Mode changes", "modes_modechange"),
         ("Operations", "operations_operation"),
         ("Chunk statistics", "statistics_chunkstatisticssnapshot"),
+        ("Tier statistics", "statistics_tierstatisticssnapshot"),
         ("Audit entries", "audit_auditentry"),
     )
     return [Place(label, show.list_url(model, agent=agent.name)) for label, model in lists]

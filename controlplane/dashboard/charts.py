@@ -1,18 +1,17 @@
-"""The charts of the statistics page, out of buckets and moments."""
+"""Charts: lines over the buckets of a series, with the moments of what was done."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from itertools import count
+from typing import Protocol, TypeVar
 
 from django.utils.safestring import SafeString, mark_safe
 
 from controlplane.dashboard.drawing import Frame, Line, Mark, Scale, draw
 from controlplane.dashboard.moments import Moment
-from controlplane.dashboard.templatetags.dashboard import compact
-from controlplane.statistics.series import Bucket
 
-_LABEL_WIDTH = 6
+_LABEL_WIDTH = 7
 _FIGURE_SPACE = "\u2007"
 
 
@@ -26,13 +25,39 @@ class Size(StrEnum):
 _PIXELS = {Size.WIDE: (1120, 250, 9), Size.NARROW: (370, 230, 5)}
 
 
+class Stretch(Protocol):
+    """A bucket of any series: a stretch of time of which something may be known."""
+
+    @property
+    def start(self) -> datetime: ...
+
+    @property
+    def end(self) -> datetime: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def begun(self) -> tuple[datetime, ...]: ...
+
+
+AnyBucket = TypeVar("AnyBucket", bound=Stretch)
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a line of the legend says: the name of a line, and the number of its colour."""
+
+    name: str
+    color: int
+
+
 @dataclass(frozen=True)
 class Chart:
-    """One chart in every size. `names` are those of its lines, in the order of their
-    colours."""
+    """One chart in every size."""
 
     title: str
-    names: Sequence[str]
+    keys: Sequence[Key]
     drawings: Sequence[tuple[Size, SafeString]]
 
 
@@ -50,36 +75,14 @@ def numbered(moments: Sequence[Moment]) -> list[Numbered]:
     return [Numbered(number, moment) for number, moment in enumerate(in_order, start=1)]
 
 
-def charts_of(buckets: Sequence[Bucket], moments: Sequence[Numbered]) -> list[Chart]:
-    """Reuse rate, and chunks in each bucket, one above the other on the same axis of time.
-    `buckets` is not empty."""
-    most = max(bucket.total_chunks or 0 for bucket in buckets)
-    return [
-        _chart(
-            "Reuse rate",
-            Scale(100.0, lambda percent: _padded(f"{percent:.0f} %")),
-            [Line("reuse rate", _steps(buckets, _reuse_percent))],
-            (buckets, moments),
-        ),
-        _chart(
-            "Chunks",
-            Scale(float(_round_up(most)), lambda chunks: _padded(compact(round(chunks)))),
-            [
-                Line("all that were looked up", _steps(buckets, lambda b: b.total_chunks)),
-                Line("seen for the first time", _steps(buckets, lambda b: b.unique_chunks)),
-            ],
-            (buckets, moments),
-        ),
-    ]
-
-
-def _chart(
+def chart_over(
+    buckets: Sequence[Stretch],
+    moments: Sequence[Numbered],
     title: str,
     scale: Scale,
     lines: Sequence[Line],
-    over: tuple[Sequence[Bucket], Sequence[Numbered]],
 ) -> Chart:
-    buckets, moments = over
+    """A chart from the first bucket to the last; `buckets` is not empty."""
     marks = [
         Mark(
             row.moment.at.timestamp(),
@@ -95,12 +98,15 @@ def _chart(
         frame = Frame(buckets[0].start, buckets[-1].end, width, height, ticks)
         # Everything in it was escaped when it became an element.
         drawings.append((size, mark_safe(draw(frame, scale, lines, marks))))  # noqa: S308
-    return Chart(title, [line.name for line in lines], drawings)
+    return Chart(title, [Key(line.name, line.color) for line in lines], drawings)
 
 
-def _steps(
-    buckets: Sequence[Bucket], value_of: Callable[[Bucket], float | None]
-) -> list[tuple[float, float | None]]:
+def line_over(
+    name: str,
+    color: int,
+    buckets: Sequence[AnyBucket],
+    value_of: Callable[[AnyBucket], float | None],
+) -> Line:
     """Each bucket level from its start to its end: what is known of it is one number. The
     line is interrupted where nothing is known, and where counts began anew."""
     corners: list[tuple[float, float | None]] = []
@@ -110,19 +116,9 @@ def _steps(
             corners.append((start, None))
         if value is not None:
             corners += [(start, value), (end, value)]
-    return corners
+    return Line(name, corners, color)
 
 
-def _reuse_percent(bucket: Bucket) -> float | None:
-    return None if bucket.reuse_rate is None else 100 * bucket.reuse_rate
-
-
-def _round_up(most: int) -> int:
-    """The next number that a quarter of reads well: 4, 8, 20, 40, and so on."""
-    sizes = (step * int(10**power) for power in count() for step in (4, 8, 20))
-    return next(size for size in sizes if size >= most)
-
-
-def _padded(text: str) -> str:
-    """As wide as any other, so that the charts begin at the same place."""
+def padded(text: str) -> str:
+    """As wide as any other label of a value, so that the charts begin at the same place."""
     return text.rjust(_LABEL_WIDTH, _FIGURE_SPACE)

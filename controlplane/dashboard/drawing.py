@@ -35,10 +35,12 @@ _INVISIBLE = ("defs", "title")
 
 @dataclass(frozen=True)
 class Line:
-    """A named line: corners as Unix time and value; None: the line is interrupted."""
+    """A named line: corners as Unix time and value; None: the line is interrupted. `color`
+    is the number of its colour."""
 
     name: str
     corners: Sequence[tuple[float, float | None]]
+    color: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def draw(frame: Frame, scale: Scale, lines: Sequence[Line], marks: Sequence[Mark
     start, end = frame.start.timestamp(), frame.end.timestamp()
     chart = _Marked(
         marks,
+        [line.color for line in lines],
         width=frame.width,
         height=frame.height,
         style=Style(label_font_size=LABEL_PX, major_label_font_size=LABEL_PX),
@@ -105,11 +108,12 @@ def draw(frame: Frame, scale: Scale, lines: Sequence[Line], marks: Sequence[Mark
 
 
 class _Marked(XY):
-    """A chart with upright lines at moments."""
+    """A chart with upright lines at moments, and the lines of values in chosen colours."""
 
-    def __init__(self, marks: Sequence[Mark], **config: Any) -> None:
+    def __init__(self, marks: Sequence[Mark], colors: Sequence[int], **config: Any) -> None:
         super().__init__(**config)
         self._marks = sorted(marks, key=lambda mark: mark.at)
+        self._colors = colors
 
     def _plot(self) -> None:
         # Below the lines of values; what is written above what is drawn.
@@ -123,6 +127,10 @@ class _Marked(XY):
         for mark in reversed(self._marks):
             self._write(above, mark, begins)
         super()._plot()
+        drawn = [node for node in self.nodes["plot"] if _is_series(node)]
+        # One more than there are colours: that of the axes.
+        for node, color in zip(drawn, self._colors, strict=False):
+            node.set("class", f"series color-{color}")
 
     def _write(self, layer: Any, mark: Mark, begins: list[float]) -> None:
         """Number and label if there is room, else the number, else nothing: the line itself
@@ -149,6 +157,10 @@ class _Marked(XY):
         elif begin >= 0 and not any(begin < self.view.x(m.at) < x for m in self._marks):
             yield long, begin
         yield str(mark.number), x - _BESIDE_PX
+
+
+def _is_series(node: Any) -> bool:
+    return str(node.get("class", "")).startswith("series ")
 
 
 def _linked(layer: Any, mark: Mark) -> Any:

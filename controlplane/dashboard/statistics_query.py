@@ -8,18 +8,26 @@ from django import forms
 from django.utils import timezone
 
 from controlplane.rest.filters import BoundedDateTimeField
-from controlplane.statistics.models import ChunkStatisticsSnapshot
+from controlplane.statistics.models import KINDS
 from controlplane.statistics.series import Bucket, series_of_agent, series_of_engine
+from controlplane.statistics.tier_series import (
+    TierBucket,
+    tier_series_of_agent,
+    tier_series_of_engine,
+)
 
 _QUARTER = 900
 _HOUR = 3_600
 _DAY = 24 * _HOUR
-_SPANS = [
+RECENT_SPANS = [
     (_QUARTER, "15 minutes"),
     (_HOUR, "1 hour"),
     (6 * _HOUR, "6 hours"),
     (_DAY, "24 hours"),
     (7 * _DAY, "7 days"),
+]
+_SPANS = [
+    *RECENT_SPANS,
     (30 * _DAY, "30 days"),
     (365 * _DAY, "365 days"),
 ]
@@ -32,15 +40,17 @@ _BUCKETS = [
     (6 * _HOUR, "6 hours"),
     (_DAY, "1 day"),
 ]
-_FITTING = {
-    _QUARTER: 60,
-    _HOUR: 60,
+FITTING = {
+    # Longer than the time from one snapshot to the next, or every other step were a gap.
+    _QUARTER: 120,
+    _HOUR: 120,
     6 * _HOUR: 300,
     _DAY: _QUARTER,
     7 * _DAY: _HOUR,
     30 * _DAY: 6 * _HOUR,
     365 * _DAY: _DAY,
 }
+"""How long a step is that suits a stretch of time; seconds, both."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,12 @@ class Subject:
     def series(self, since: datetime, until: datetime, bucket_s: int) -> list[Bucket]:
         """Its buckets. Raises InvalidParameter, AgentNotFound and EngineNotFound."""
         series = series_of_agent if self.kind == "agent" else series_of_engine
+        return series(self.name, since=since, until=until, bucket_s=bucket_s)
+
+    def tier_series(self, since: datetime, until: datetime, bucket_s: int) -> list[TierBucket]:
+        """The buckets of its tiers. Raises InvalidParameter, AgentNotFound and
+        EngineNotFound."""
+        series = tier_series_of_agent if self.kind == "agent" else tier_series_of_engine
         return series(self.name, since=since, until=until, bucket_s=bucket_s)
 
 
@@ -100,7 +116,7 @@ class StatisticsForm(forms.Form):
     @property
     def bucket_s(self) -> int:
         """The length of a bucket, in seconds."""
-        return self.step_s or _FITTING[self.last_s]
+        return self.step_s or FITTING[self.last_s]
 
     @property
     def span(self) -> tuple[datetime, datetime]:
@@ -110,6 +126,11 @@ class StatisticsForm(forms.Form):
 
 
 def newest_subject() -> Subject | None:
-    """The engine that was counted last; None: nothing was ever counted. One query."""
-    newest = ChunkStatisticsSnapshot.objects.order_by("-taken_at").values_list("engine").first()
-    return None if newest is None else Subject("engine", newest[0])
+    """The engine that was counted last; None: nothing was ever counted. A query for each kind
+    of snapshot."""
+    newest = [
+        row
+        for kind in KINDS
+        for row in kind._default_manager.order_by("-taken_at").values_list("taken_at", "engine")[:1]
+    ]
+    return Subject("engine", max(newest)[1]) if newest else None

@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from controlplane.dashboard.views.agent import AgentPage, EditPage
+from controlplane.dashboard.views.agent_charts import AgentCharts
 from controlplane.dashboard.views.audit import AuditPage, EntryPage, VerifyNow
 from controlplane.dashboard.views.base import NoSuchPage
 from controlplane.dashboard.views.chain import ChainBadge
@@ -28,6 +29,7 @@ urlpatterns = [
     path("", FleetPage.as_view(), name="fleet"),
     path("fleet/confirm/", ConfirmPage.as_view(), name="confirm"),
     path("agents/<str:name>/", AgentPage.as_view(), name="agent"),
+    path("agents/<str:name>/charts/", AgentCharts.as_view(), name="agent_charts"),
     path("agents/<str:name>/edit/", EditPage.as_view(), name="edit"),
     path("agents/<str:name>/kvcache/", KVCachePage.as_view(), name="kvcache"),
     path("agents/<str:name>/lookup/", RecreateLookupPage.as_view(), name="recreate"),

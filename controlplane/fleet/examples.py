@@ -32,6 +32,7 @@ _KEPT = {
     "mode_changes": "/api/v1/mode-changes/?agent=smollm2-worker-0",
     "operations": "/api/v1/operations/?agent=smollm2-worker-0",
     "chunk_statistics": "/api/v1/chunk-statistics/?agent=smollm2-worker-0",
+    "tier_statistics": "/api/v1/tier-statistics/?agent=smollm2-worker-0",
     "watch": "/api/v1/watches/smollm2-worker-0/",
     "audit": "/api/v1/audit/?agent=smollm2-worker-0",
     "status": "/agents/smollm2-worker-0/agent/status",

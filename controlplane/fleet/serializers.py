@@ -113,7 +113,7 @@ class AgentDetailSerializer(AgentSerializer):
     last_status = _SaidField(read_only=True)
     links = serializers.SerializerMethodField(
         help_text="URLs of its revisions, modes, mode_changes, operations, chunk_statistics, "
-        "watch and audit entries, and of its status."
+        "tier_statistics, watch and audit entries, and of its status."
     )
 
     class Meta(AgentSerializer.Meta):

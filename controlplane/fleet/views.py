@@ -66,6 +66,7 @@ _LINK_TITLES = {
     "mode_changes": "Mode changes",
     "operations": "Operations",
     "chunk_statistics": "Chunk statistics",
+    "tier_statistics": "Tier statistics",
     "watch": "Watch: drift, repairs and their policy",
     "audit": "Audit entries",
     "status": "Its status, asked now",

@@ -55,6 +55,7 @@ def agent_links(name: str, request: Request | None) -> dict[str, str]:
         "mode_changes": listed("modechange-list", agent=name),
         "operations": listed("operation-list", agent=name),
         "chunk_statistics": listed("chunkstatisticssnapshot-list", agent=name),
+        "tier_statistics": listed("tierstatisticssnapshot-list", agent=name),
         "watch": page_of("watch-list", name),
         "audit": listed("auditentry-list", agent=name),
         "status": f"/agents/{quote(name, safe='')}/agent/status",

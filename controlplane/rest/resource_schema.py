@@ -18,7 +18,11 @@ _VERBS = {
 }
 _SUMMARIES = {"list": "List {}", "retrieve": "Show one {}"}
 _ANSWERS = {"200": "As it is now.", "201": "It was made."}
-_PLURALS = {"audit": "audit_entries", "chunk_statistics": "chunk_statistics_snapshots"}
+_PLURALS = {
+    "audit": "audit_entries",
+    "chunk_statistics": "chunk_statistics_snapshots",
+    "tier_statistics": "tier_statistics_snapshots",
+}
 _SINGULARS = {"audit_entries": "audit_entry", "watches": "watch"}
 
 

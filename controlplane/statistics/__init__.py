@@ -1,1 +1,1 @@
-"""Snapshots of chunk statistics: sampling, series, retention."""
+"""Snapshots of what agents counted, of chunks and of tiers: sampling, series, retention."""

@@ -12,6 +12,7 @@ from controlplane.audit.actors import Actor
 from controlplane.fleet.models import Agent, Dialect
 from controlplane.forwarding import BadAgentAnswer, StateAfter
 from controlplane.forwarding.probe import probe
+from controlplane.statistics.appending import Asked
 from controlplane.statistics.errors import (
     InvalidSample,
     NoStatistics,
@@ -19,7 +20,7 @@ from controlplane.statistics.errors import (
     OvertakenSample,
 )
 from controlplane.statistics.models import ChunkStatisticsSnapshot, Trigger
-from controlplane.statistics.sampling import Asked, record_sample
+from controlplane.statistics.sampling import record_sample
 from engine.contract import endpoint
 
 _ATTEMPTS = 3

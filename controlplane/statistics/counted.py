@@ -1,4 +1,4 @@
-"""Reading what an agent says about its chunk statistics."""
+"""Reading what an agent says about what it counted."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ _MAX_UNIX_TIME = 253_370_764_800.0
 """The year 9999."""
 _MAX_COUNTERS = 256
 _TEXT = re.compile(r"[\x20-\x7e]{0,64}", re.ASCII)
-_NAME = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+_NAME = re.compile(r"[\x21-\x7e]+", re.ASCII)
+_MAX_NAME = 128
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ def read_status(status: Mapping[str, object]) -> Counted:
     enabled = status.get("is_collecting")
     if not isinstance(enabled, bool):
         raise InvalidSample("is_collecting", "must be true or false")
-    total = _count(status, "total_chunks")
-    unique = _count(status, "unique_chunks")
+    total = read_count(status, "total_chunks")
+    unique = read_count(status, "unique_chunks")
     if unique > total:
         raise InvalidSample("unique_chunks", f"is {unique}, more than total_chunks, {total}")
-    duplicate = _count({"duplicate_chunks": total - unique, **status}, "duplicate_chunks")
+    duplicate = read_count({"duplicate_chunks": total - unique, **status}, "duplicate_chunks")
     if unique + duplicate != total:
         raise InvalidSample(
             "total_chunks",
@@ -50,7 +51,7 @@ def read_status(status: Mapping[str, object]) -> Counted:
     return Counted(
         enabled=enabled,
         strategy=read_text("strategy", status.get("strategy", "")),
-        total_requests=_count({"total_requests": 0, **status}, "total_requests"),
+        total_requests=read_count({"total_requests": 0, **status}, "total_requests"),
         total_chunks=total,
         unique_chunks=unique,
         duplicate_chunks=duplicate,
@@ -67,10 +68,16 @@ def read_counters(counters: Mapping[str, object]) -> dict[str, float]:
         )
     read: dict[str, float] = {}
     for name, value in counters.items():
-        if not _NAME.fullmatch(name):
-            raise InvalidSample("counters", "has a name that is not 1 to 128 visible characters")
-        read[name] = _number(f"counters.{name}", value, float(_MAX_COUNT))
+        known = read_name("counters", name, _MAX_NAME)
+        read[known] = _number(f"counters.{known}", value, float(_MAX_COUNT))
     return read
+
+
+def read_name(field: str, name: str, longest: int) -> str:
+    """The name of something in `field`. Raises InvalidSample."""
+    if len(name) > longest or not _NAME.fullmatch(name):
+        raise InvalidSample(field, f"has a name that is not 1 to {longest} visible characters")
+    return name
 
 
 def read_text(field: str, value: object) -> str:
@@ -80,10 +87,12 @@ def read_text(field: str, value: object) -> str:
     return value
 
 
-def _count(status: Mapping[str, object], field: str) -> int:
-    value = status.get(field)
+def read_count(counts: Mapping[str, object], name: str, place: str = "") -> int:
+    """A count by its name; `place` stands before the name where it is told of. Raises
+    InvalidSample."""
+    value = counts.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_COUNT:
-        raise InvalidSample(field, f"must be an integer of 0 to {_MAX_COUNT}")
+        raise InvalidSample(f"{place}{name}", f"must be an integer of 0 to {_MAX_COUNT}")
     return value
 
 

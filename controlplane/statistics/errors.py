@@ -2,7 +2,7 @@
 
 ValueError
 ├── InvalidSample     the agent said something that cannot be kept
-└── OvertakenSample   a later one is on record already
+└── OvertakenSample   a later one is on record already, or the agent was removed
 ContractError
 ├── NoStatistics      409  the agent counts no chunks
 └── NotSettled        409  the agent restarted, or others sampled it, at that very moment
@@ -12,7 +12,7 @@ from engine.contract import ContractError
 
 
 class InvalidSample(ValueError):
-    """What an agent said is not what chunk statistics are; `field` is wrong."""
+    """What an agent said is not what statistics are; `field` is wrong."""
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(f"'{field}' {why}")
@@ -20,11 +20,13 @@ class InvalidSample(ValueError):
 
 
 class OvertakenSample(ValueError):
-    """A later sample of the agent was recorded meanwhile. Nothing is lost: the later
-    counts include these."""
+    """A later sample of the agent was recorded meanwhile, or the agent was removed. Nothing
+    is lost: the later counts include these."""
 
     def __init__(self, agent: str) -> None:
-        super().__init__(f"a later sample of agent '{agent}' is on record")
+        super().__init__(
+            f"a later sample of agent '{agent}' is on record, or the agent was removed"
+        )
 
 
 class NoStatistics(ContractError):

@@ -4,39 +4,30 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db.models import Q, QuerySet
 
-from controlplane.statistics.models import ChunkStatisticsSnapshot
+from controlplane.statistics.models import Snapshot
 
+Kind = TypeVar("Kind", bound=Snapshot)
 ROWS_AT_ONCE = 500
-_COLUMNS = (
-    "id",
-    "agent",
-    "engine",
-    "taken_at",
-    "reported_at",
-    "trigger",
-    "boot_id",
-    "run",
-    "enabled",
-    "strategy",
-    "total_requests",
-    "total_chunks",
-    "unique_chunks",
-    "duplicate_chunks",
-    "reuse_rate",
-    "resolution_s",
-    "counters",
+CHUNK_COLUMNS = (
+    *("id", "agent", "engine", "taken_at", "reported_at", "trigger", "boot_id", "run"),
+    *("enabled", "strategy", "total_requests", "total_chunks", "unique_chunks"),
+    *("duplicate_chunks", "reuse_rate", "resolution_s", "counters"),
+)
+TIER_COLUMNS = (
+    *("id", "agent", "engine", "taken_at", "trigger", "boot_id", "run"),
+    *("requested_tokens", "retrieved_tokens", "stored_tokens", "resolution_s", "tiers"),
 )
 _FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def csv_lines(snapshots: QuerySet[ChunkStatisticsSnapshot]) -> Iterator[str]:
-    """A line of names, then one line for each snapshot: times in ISO 8601 (UTC), counters
-    as a JSON object. Text that a spreadsheet would take for a formula begins with an
-    apostrophe.
+def csv_lines(snapshots: QuerySet[Kind], columns: Sequence[str]) -> Iterator[str]:
+    """A line of the names of the columns, `id` among them, then one line for each snapshot:
+    times in ISO 8601 (UTC), objects as JSON. Text that a spreadsheet would take for a formula
+    begins with an apostrophe.
 
     Their order is that of `order_by()`, which may name `id` and `taken_at`; what is equal
     in it follows in the order of the ids. ROWS_AT_ONCE are read at once, and from one read
@@ -45,20 +36,20 @@ def csv_lines(snapshots: QuerySet[ChunkStatisticsSnapshot]) -> Iterator[str]:
     Raises django.db.DatabaseError.
     """
     writer = csv.writer(_Echo())
-    yield writer.writerow(_COLUMNS)
-    for row in _rows(snapshots):
+    yield writer.writerow(columns)
+    for row in _rows(snapshots, columns):
         yield writer.writerow([_cell(value) for value in row])
 
 
-def _rows(snapshots: QuerySet[ChunkStatisticsSnapshot]) -> Iterator[Sequence[Any]]:
+def _rows(snapshots: QuerySet[Kind], columns: Sequence[str]) -> Iterator[Sequence[Any]]:
     order = _total([str(term) for term in snapshots.query.order_by])
-    rows = snapshots.order_by(*order).values_list(*_COLUMNS)
+    rows = snapshots.order_by(*order).values_list(*columns)
     page = list(rows[:ROWS_AT_ONCE])
     while page:
         yield from page
         if len(page) < ROWS_AT_ONCE:
             return
-        last = dict(zip(_COLUMNS, page[-1], strict=True))
+        last = dict(zip(columns, page[-1], strict=True))
         page = list(rows.filter(_after(last, order))[:ROWS_AT_ONCE])
 
 

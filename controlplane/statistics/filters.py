@@ -3,12 +3,13 @@
 from django_filters import rest_framework as filters
 
 from controlplane.rest.filters import MomentFilter, WholeNumberFilter
-from controlplane.statistics.models import ChunkStatisticsSnapshot, Trigger
+from controlplane.statistics.models import ChunkStatisticsSnapshot, TierStatisticsSnapshot, Trigger
 
 _MAX_RUN = (1 << 31) - 1
+_NAMES = ["agent", "engine", "trigger", "run", "since", "until"]
 
 
-class ChunkStatisticsFilter(filters.FilterSet):
+class SnapshotFilter(filters.FilterSet):
     """`?agent=&engine=&trigger=&run=&since=&until=`."""
 
     agent = filters.CharFilter(help_text="Name of an agent.")
@@ -24,6 +25,18 @@ class ChunkStatisticsFilter(filters.FilterSet):
     )
     until = MomentFilter(field_name="taken_at", lookup_expr="lt", help_text="Before this moment.")
 
+
+class ChunkStatisticsFilter(SnapshotFilter):
+    """Of snapshots of chunk statistics."""
+
     class Meta:
         model = ChunkStatisticsSnapshot
-        fields = ["agent", "engine", "trigger", "run", "since", "until"]
+        fields = _NAMES
+
+
+class TierStatisticsFilter(SnapshotFilter):
+    """Of snapshots of tiers."""
+
+    class Meta:
+        model = TierStatisticsSnapshot
+        fields = _NAMES

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 
-from controlplane.statistics.models import ChunkStatisticsSnapshot
+from controlplane.statistics.models import KINDS, Snapshot
 from controlplane.statistics.window import floor
 
 _BATCH = 1_000
@@ -45,43 +45,47 @@ def configured_retention() -> Retention:
 
 
 def prune(now: datetime) -> Pruned:
-    """Delete what is too old, and down-sample what is old, at the aware moment `now`.
+    """Delete what is too old of every kind, and down-sample what is old, at the aware moment
+    `now`.
 
-    Of the rows that an agent has in one bucket the last one of each run stays, and the
-    agent's first row, which the counts of the second are told from: the series in
+    Of the rows of one kind that an agent has in one bucket the last one of each run stays, and
+    the agent's first row, which the counts of the second are told from: the series in
     multiples of the bucket stay as they are. At most 1,000 rows are changed in one
     transaction, so this can be cut off and run again. Raises django.db.DatabaseError.
     """
     retention = configured_retention()
-    expired = _expire(now - timedelta(days=retention.keep_days))
-    kept, thinned = _thin(now, retention)
-    return Pruned(kept, thinned, expired)
+    done = Pruned()
+    for kind in KINDS:
+        expired = _expire(kind, now - timedelta(days=retention.keep_days))
+        kept, thinned = _thin(kind, now, retention)
+        done = Pruned(done.kept + kept, done.thinned + thinned, done.expired + expired)
+    return done
 
 
-def _expire(before: datetime) -> int:
-    old = ChunkStatisticsSnapshot.objects.filter(taken_at__lt=before).order_by("taken_at")
+def _expire(kind: type[Snapshot], before: datetime) -> int:
+    old = kind._default_manager.filter(taken_at__lt=before).order_by("taken_at")
     expired = 0
     while batch := list(old.values_list("pk", flat=True)[:_BATCH]):
-        expired += _delete(batch)
+        expired += _delete(kind, batch)
     return expired
 
 
-def _thin(now: datetime, retention: Retention) -> tuple[int, int]:
+def _thin(kind: type[Snapshot], now: datetime, retention: Retention) -> tuple[int, int]:
     size = timedelta(seconds=retention.bucket_s)
     # Whole buckets only: one that is cut in two would keep a row of each part.
     before = floor(now - timedelta(days=retention.raw_days), size)
-    raw = ChunkStatisticsSnapshot.objects.filter(resolution_s=0, taken_at__lt=before)
+    raw = kind._default_manager.filter(resolution_s=0, taken_at__lt=before)
     kept = thinned = 0
     for agent in list(raw.order_by("agent").values_list("agent", flat=True).distinct()):
         rows_of_agent = raw.filter(agent=agent)
         while stretch := _oldest(rows_of_agent):
-            standing = _standing(stretch, _first_of(agent), size)
+            standing = _standing(stretch, _first_of(kind, agent), size)
             others = [row.pk for row in stretch[:_BATCH] if row.pk not in standing]
             with transaction.atomic():
-                kept += ChunkStatisticsSnapshot.objects.filter(pk__in=standing).update(
+                kept += kind._default_manager.filter(pk__in=standing).update(
                     resolution_s=retention.bucket_s
                 )
-                thinned += _delete(others)
+                thinned += _delete(kind, others)
     return kept, thinned
 
 
@@ -94,7 +98,7 @@ class _Row(NamedTuple):
     engine: str
 
 
-def _oldest(rows: QuerySet[ChunkStatisticsSnapshot]) -> list[_Row]:
+def _oldest(rows: QuerySet[Snapshot]) -> list[_Row]:
     """A batch of an agent's rows, and the row after it if there is one."""
     columns = rows.order_by("taken_at", "id").values_list(*_Row._fields)
     return [_Row(*row) for row in columns[: _BATCH + 1]]
@@ -114,12 +118,12 @@ def _place(row: _Row, size: timedelta) -> tuple[datetime, int, str]:
     return floor(row.taken_at, size), row.run, row.engine
 
 
-def _first_of(agent: str) -> int | None:
+def _first_of(kind: type[Snapshot], agent: str) -> int | None:
     """The agent's first row; None if all were deleted meanwhile."""
-    rows = ChunkStatisticsSnapshot.objects.filter(agent=agent).order_by("taken_at", "id")
+    rows = kind._default_manager.filter(agent=agent).order_by("taken_at", "id")
     return rows.values_list("pk", flat=True).first()
 
 
-def _delete(keys: list[int]) -> int:
-    deleted, _ = ChunkStatisticsSnapshot.objects.filter(pk__in=keys).delete()
+def _delete(kind: type[Snapshot], keys: list[int]) -> int:
+    deleted, _ = kind._default_manager.filter(pk__in=keys).delete()
     return deleted

@@ -1,7 +1,7 @@
-"""Chunk statistics as JSON."""
+"""Chunk statistics as JSON, and what is asked for of the series of any kind."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_serializer
@@ -17,6 +17,15 @@ from controlplane.statistics.window import BOUNDS, EARLIEST, LATEST, MAX_BUCKET_
 
 _DEFAULT_BUCKET_S = 3_600
 _DEFAULT_LENGTH = timedelta(hours=24)
+Buckets = TypeVar("Buckets", covariant=True)
+
+
+class SeriesOf(Protocol[Buckets]):
+    """A series of an agent, or of an engine."""
+
+    def __call__(
+        self, name: str, /, *, since: datetime, until: datetime, bucket_s: int
+    ) -> Buckets: ...
 
 
 @extend_schema_serializer(component_name="ChunkStatisticsSnapshot")
@@ -110,6 +119,16 @@ class SeriesQuerySerializer(serializers.Serializer[Bucket]):
             )
         until = attrs.get("until") or timezone.now()
         return {"since": until - _DEFAULT_LENGTH, **attrs, "until": until}
+
+    def buckets(self, of_agent: SeriesOf[Buckets], of_engine: SeriesOf[Buckets]) -> Buckets:
+        """The series that is asked for. Raises ValidationError, InvalidParameter,
+        AgentNotFound and EngineNotFound."""
+        self.is_valid(raise_exception=True)
+        asked = self.validated_data
+        span = {"since": asked["since"], "until": asked["until"], "bucket_s": asked["bucket"]}
+        if "agent" in asked:
+            return of_agent(asked["agent"], **span)
+        return of_engine(asked["engine"], **span)
 
 
 @shown(examples.BUCKET)

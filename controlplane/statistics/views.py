@@ -23,6 +23,7 @@ from controlplane.rest.answers import problem, usual
 from controlplane.rest.links import Link, LinkGroup
 from controlplane.rest.negotiation import PageIfNamed
 from controlplane.statistics import services
+from controlplane.statistics.files import csv_file
 from controlplane.statistics.filters import ChunkStatisticsFilter
 from controlplane.statistics.models import ChunkStatisticsSnapshot
 from controlplane.statistics.serializers import (
@@ -100,13 +101,7 @@ class SeriesView(ViewersReadOperatorsChange, APIView):
         """The increments within each bucket, oldest first; a bucket without a snapshot is
         a gap. What was counted between two snapshots belongs to the later one's bucket."""
         query = SeriesQuerySerializer(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
-        span = {"since": asked["since"], "until": asked["until"], "bucket_s": asked["bucket"]}
-        if "agent" in asked:
-            buckets = services.series_of_agent(asked["agent"], **span)
-        else:
-            buckets = services.series_of_engine(asked["engine"], **span)
+        buckets = query.buckets(services.series_of_agent, services.series_of_engine)
         shown = BucketSerializer()
         return Response([shown.to_representation(bucket) for bucket in buckets])
 
@@ -129,12 +124,8 @@ class ExportView(ViewersReadOperatorsChange, GenericAPIView[ChunkStatisticsSnaps
     )
     def get(self, request: Request) -> StreamingHttpResponse:
         """All snapshots that match as CSV, with a line of names."""
-        lines = services.csv_lines(self.filter_queryset(self.get_queryset()))
-        return StreamingHttpResponse(
-            lines,
-            content_type="text/csv; charset=utf-8",
-            headers={"Content-Disposition": 'attachment; filename="chunk-statistics.csv"'},
-        )
+        rows = self.filter_queryset(self.get_queryset())
+        return csv_file("chunk-statistics", services.csv_lines(rows, services.CHUNK_COLUMNS))
 
 
 class SampleView(ViewersReadOperatorsChange, APIView):

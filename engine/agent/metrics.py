@@ -18,6 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from engine.agent.agent import Agent
+from engine.agent.backend_counts import METRICS_COUNTS
 from engine.agent.call import Call, Handler
 from engine.agent.own_endpoints import METRICS
 from engine.agent.workers import Work
@@ -28,20 +29,6 @@ from engine.lookup.tally import Event
 from engine.storage import BreakerState, Count, TallySnapshot
 
 _BACKEND = ["backend"]
-
-_OF_BACKENDS: tuple[tuple[Count, str, str], ...] = (
-    (Count.LOOKED_UP_CHUNKS, "looked_up_chunks", "Chunks that a retrieve asked the backend for."),
-    (Count.FOUND_CHUNKS, "hit_chunks", "Chunks that a retrieve got from the backend."),
-    (Count.LOOKED_UP_TOKENS, "looked_up_tokens", "Tokens that a retrieve asked the backend for."),
-    (Count.FOUND_TOKENS, "hit_tokens", "Tokens that a retrieve got from the backend."),
-    (Count.STORED_CHUNKS, "stored_chunks", "Chunks written to the backend."),
-    (Count.STORED_BYTES, "stored_bytes", "Bytes of KV written to the backend."),
-    (Count.STORE_SECONDS, "store_seconds", "Seconds that writing to the backend took."),
-    (Count.LOADED_CHUNKS, "loaded_chunks", "Chunks read from the backend."),
-    (Count.LOADED_BYTES, "loaded_bytes", "Bytes of KV read from the backend."),
-    (Count.LOAD_SECONDS, "load_seconds", "Seconds that reading from the backend took."),
-    (Count.QUARANTINED_FILES, "quarantined_files", "Broken or foreign files put aside."),
-)
 
 _OF_ENGINE = {
     "store_requests": "Stores asked for.",
@@ -170,10 +157,12 @@ def _of_modes(cache: CacheEngine) -> Iterator[Metric]:
 
 
 def _of_backends(tallies: dict[str, TallySnapshot]) -> Iterator[Metric]:
-    for count, name, help_text in _OF_BACKENDS:
-        family = CounterMetricFamily(f"kvplane_backend_{name}", help_text, labels=_BACKEND)
+    for counted in METRICS_COUNTS:
+        family = CounterMetricFamily(
+            f"kvplane_backend_{counted.name}", counted.help, labels=_BACKEND
+        )
         for backend, tally in tallies.items():
-            family.add_metric([backend], tally.counts[count])
+            family.add_metric([backend], tally.counts[counted.count])
         yield family
     missed = CounterMetricFamily(
         "kvplane_backend_missed_chunks",

@@ -4,12 +4,14 @@ import sys
 from collections.abc import Mapping
 
 from engine.agent.agent import Agent
+from engine.agent.backend_counts import STATUS_COUNTS
 from engine.agent.call import Call, Handler
 from engine.agent.components import has_local_cpu_backend
 from engine.agent.vllm import vllm_version
 from engine.cache import CacheEngine
 from engine.contract.version import version
 from engine.lookup import LookupClients, StatisticsUnavailable
+from engine.storage import TallySnapshot
 
 
 async def show_status(call: Call) -> dict[str, object]:
@@ -69,10 +71,19 @@ def _statistics(agent: Agent) -> Mapping[str, object] | None:
 
 def _storage(cache: CacheEngine) -> dict[str, dict[str, object]]:
     tiers = cache.storage.tier_states()
+    tallies = cache.storage.tallies()
     return {
-        name: {**usage._asdict(), **(tiers[name]._asdict() if name in tiers else {})}
+        name: {
+            **usage._asdict(),
+            **_counts(tallies[name]),
+            **(tiers[name]._asdict() if name in tiers else {}),
+        }
         for name, usage in cache.usage().items()
     }
+
+
+def _counts(tally: TallySnapshot) -> dict[str, int]:
+    return {counted.name: int(tally.counts[counted.count]) for counted in STATUS_COUNTS}
 
 
 HANDLERS: dict[str, Handler] = {"get_agent_status": show_status}

@@ -582,9 +582,15 @@ _AGENT = [
                     "capacity_bytes": 1073741824,
                     "used_bytes": 5898240,
                     "chunks": 1,
+                    "looked_up_tokens": 768,
+                    "hit_tokens": 512,
                 }
             },
-            "counters": {"stored_tokens": 256, "retrieved_tokens": 0},
+            "counters": {
+                "stored_tokens": 256,
+                "requested_tokens": 768,
+                "retrieved_tokens": 512,
+            },
         },
         origin=Origin.KVPLANE,
     ),

@@ -326,10 +326,14 @@ BACKEND_USAGE = record(
         "capacity_bytes": integer(minimum=0),
         "used_bytes": integer(minimum=0),
         "chunks": integer(minimum=0),
+        "looked_up_tokens": integer(
+            "Tokens that retrieves asked the backend for, since boot.", minimum=0
+        ),
+        "hit_tokens": integer("Of those, tokens that it had.", minimum=0),
         "breaker": choice(["closed", "open"], "Open: the tier failed and is left alone."),
         "queued": integer("Chunks that wait to be written.", minimum=0),
     },
-    optional=["breaker", "queued"],
+    optional=["looked_up_tokens", "hit_tokens", "breaker", "queued"],
 )
 
 AGENT_STATUS = record(

@@ -20,6 +20,7 @@ LISTS = [
     "modes",
     "mode-changes",
     "chunk-statistics",
+    "tier-statistics",
     "watches",
     "controllers",
 ]

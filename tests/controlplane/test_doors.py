@@ -41,6 +41,7 @@ def test_docs__come_from_installed_packages(path):
         "modes",
         "mode-changes",
         "chunk-statistics",
+        "tier-statistics",
         "watches",
         "controllers",
     ],

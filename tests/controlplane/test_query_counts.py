@@ -27,6 +27,7 @@ from controlplane.statistics.services import Asked, record_sample
 from engine.contract import endpoint
 
 from .conftest import ACTOR
+from .statistics.tier_samples import TOLD, record_tiers
 
 NOBODY = uuid.UUID(int=0)
 BY = Authorship(ACTOR, "", "setup", None)
@@ -59,6 +60,7 @@ def populated(agents, make_agent) -> None:
         )
         Watch.objects.create(agent=agent)
         record_sample(agent, COUNTED, {}, "boot", Trigger.MANUAL, asked)
+        record_tiers(agent, TOLD, asked)
         Controller.objects.create(
             name=f"host:{number}:x",
             started_at=timezone.now(),

@@ -246,6 +246,7 @@ def test_chain__verify_now__the_badge_says_unbroken(browser: Browser, site: Site
         "reconcile/controller/",
         "reconcile/watch/",
         "statistics/chunkstatisticssnapshot/",
+        "statistics/tierstatisticssnapshot/",
     ],
 )
 def test_list__and_the_page_of_its_first_row__open(browser: Browser, site: Site, path: str) -> None:

@@ -316,6 +316,7 @@ PAGES = [
     "/api/v1/audit/#filters",
     "/api/v1/config-revisions/",
     "/api/v1/chunk-statistics/series",
+    "/api/v1/tier-statistics/series",
     "/api/v1/users/#post",
     "/agents/w/conf",
     "/agents/w/cache/kvcache/info",

@@ -205,12 +205,14 @@ def test_events__browser_with_a_session__sees_its_own_change(page: Page, site: S
         ("/api/v1/watches/", "results"),
         ("/api/v1/controllers/", "results"),
         ("/api/v1/chunk-statistics/", "results"),
+        ("/api/v1/tier-statistics/", "results"),
         ("/admin/configuration/configrevision/", "min"),
         ("/admin/modes/modechange/", "Freeze"),
         ("/admin/modes/desiredmode/", "Freeze"),
         ("/admin/reconcile/watch/", "Select watch"),
         ("/admin/reconcile/controller/", "Select controller"),
         ("/admin/statistics/chunkstatisticssnapshot/", "Select chunk statistics snapshot"),
+        ("/admin/statistics/tierstatisticssnapshot/", "Select tier statistics snapshot"),
     ],
 )
 def test_page__of_what_is_remembered__shows_it(

@@ -36,6 +36,12 @@ from kvplane_client.api.freeze import disable_freeze_of_agent, enable_freeze_of_
 from kvplane_client.api.lookup import recreate_lookup_of_agent
 from kvplane_client.api.mode_changes import get_mode_change, list_mode_changes
 from kvplane_client.api.modes import get_mode, list_modes
+from kvplane_client.api.tier_statistics import (
+    export_tier_statistics,
+    get_tier_statistics_series,
+    get_tier_statistics_snapshot,
+    list_tier_statistics_snapshots,
+)
 from kvplane_client.api.watches import get_watch, list_watches, retry_repair, update_watch
 from kvplane_client.models import (
     ConfigRevision,
@@ -220,3 +226,24 @@ def test_chunk_statistics__sampled__in_list_series_and_export(
     refused = sample_chunk_statistics.sync(client=operator, body=SampleRequest(agent=AGENT))
     assert isinstance(refused, Conflict)
     assert refused.error == "No chunk statistics"
+
+
+def test_tier_statistics__kept_by_the_control_loop__in_list_series_and_export(
+    viewer: AuthenticatedClient,
+) -> None:
+    snapshot = eventually(
+        lambda: next(
+            iter(list_tier_statistics_snapshots.sync(client=viewer, agent=AGENT).results), None
+        )
+    )
+    assert snapshot.tiers["LocalCPUBackend"].capacity_bytes > 0
+    assert get_tier_statistics_snapshot.sync(snapshot.id, client=viewer) == snapshot
+    buckets = get_tier_statistics_series.sync(client=viewer, engine="smollm2", bucket=3600)
+    known = [bucket for bucket in buckets if bucket.samples]
+    assert known[-1].tiers["LocalCPUBackend"].capacity_bytes > 0
+    assert [bucket.tiers for bucket in buckets if not bucket.samples] == [None] * (
+        len(buckets) - len(known)
+    )
+    table = export_tier_statistics.sync(client=viewer, agent=AGENT)
+    assert table.startswith("id,agent,engine,")
+    assert isinstance(get_tier_statistics_series.sync(client=viewer, agent="nobody"), Error)

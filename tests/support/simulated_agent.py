@@ -69,6 +69,7 @@ class SimulatedAgent:
     generation: int = 0
     asked: dict[str, int] = field(default_factory=dict)
     statistics: dict[str, object] | None = None
+    storage: dict[str, dict[str, object]] = field(default_factory=dict)
     before: Callable[[str, str], None] = lambda method, path: None
     """Called with method and path before each answer; may raise."""
 
@@ -82,7 +83,7 @@ class SimulatedAgent:
         self.conf = {**DEFAULTS, **conf}
         self.freeze, self.hot_cache, self.bypassed = False, True, []
         self.generation = 0
-        self.statistics = None
+        self.statistics, self.storage = None, {}
 
     def answer(self, method: str, target: str, body: bytes | None) -> Answer:
         """Status and document."""
@@ -137,7 +138,7 @@ class SimulatedAgent:
             "bypassed_backends": list(self.bypassed),
             "lookup": {"client": "None", "server": "None"},
             "chunk_statistics": self.statistics,
-            "storage": {},
+            "storage": self.storage,
             "counters": {"stored_tokens": 0, "retrieved_tokens": 0},
         }
 

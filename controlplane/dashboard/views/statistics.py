@@ -1,20 +1,21 @@
-"""Chunk statistics over time, with what was done to the agents on the same axis."""
+"""Statistics over time, with what was done to the agents on the same axis."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from django.http import HttpRequest, HttpResponse
 
-from controlplane.dashboard.charts import charts_of, numbered
-from controlplane.dashboard.moments import MAX_MOMENTS, Moment, Span, began_anew, moments_of
+from controlplane.dashboard.chunk_charts import chunk_charts
+from controlplane.dashboard.measured import Measured, measure
+from controlplane.dashboard.numbers import chunk_columns, hit_rate_columns, numbers_of
 from controlplane.dashboard.statistics_query import StatisticsForm, Subject, newest_subject
+from controlplane.dashboard.tier_charts import hit_rate_chart, tier_names
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.fleet.models import Agent
-from controlplane.statistics.series import Bucket
 
 
 class StatisticsPage(DashboardView):
-    """How much is looked up again, and what changed it."""
+    """How much is looked up again, what the tiers had of it, and what changed it."""
 
     reads = "chunk-statistics"
     section = "statistics"
@@ -46,32 +47,43 @@ def _fleet() -> dict[str, list[str]]:
 def _shown(
     subject: Subject, form: StatisticsForm, fleet: Mapping[str, Sequence[str]]
 ) -> dict[str, object]:
-    since, until = form.span
-    buckets = subject.series(since, until, form.bucket_s)
-    span = Span(buckets[0].start, buckets[-1].end)
-    moments = numbered(_moments(subject, buckets, moments_of(subject.agents(fleet), span)))
-    counted = [bucket for bucket in buckets if bucket.samples]
-    total = sum(bucket.total_chunks or 0 for bucket in counted)
-    unique = sum(bucket.unique_chunks or 0 for bucket in counted)
+    measured = measure(subject, subject.agents(fleet), *form.span, form.bucket_s)
+    charts, columns = [], []
+    if measured.has_chunks:
+        charts += chunk_charts(measured.chunks, measured.moments)
+        columns += chunk_columns()
+    if measured.has_tiers:
+        charts.append(hit_rate_chart(measured.tiers, measured.moments))
+        columns += hit_rate_columns(measured)
     return {
         "subject": subject,
         "is_listed": subject.is_in(fleet),
-        "span": span,
         "bucket_s": form.bucket_s,
-        "charts": charts_of(buckets, moments) if counted else [],
-        "moments": moments,
-        "counted": counted,
-        "gaps": len(buckets) - len(counted),
-        "total_chunks": total,
-        "unique_chunks": unique,
-        "reuse_percent": 100 * (total - unique) / total if total else None,
+        "measured": measured,
+        "charts": charts,
+        "numbers": numbers_of(measured, columns),
+        "chunks": _chunks(measured),
+        "tier_rates": _tier_rates(measured),
     }
 
 
-def _moments(
-    subject: Subject, buckets: Sequence[Bucket], changes: Sequence[Moment]
-) -> list[Moment]:
-    """What was done, and where counts began anew; the newest MAX_MOMENTS of all."""
-    begun = [moment for bucket in buckets for moment in bucket.begun]
-    both = [*changes, *began_anew(begun, subject.name)]
-    return sorted(both, key=lambda moment: moment.at)[-MAX_MOMENTS:]
+def _chunks(measured: Measured) -> dict[str, object]:
+    total = sum(bucket.total_chunks or 0 for bucket in measured.chunks)
+    unique = sum(bucket.unique_chunks or 0 for bucket in measured.chunks)
+    return {
+        "total": total,
+        "unique": unique,
+        "reuse_rate": (total - unique) / total if total else None,
+    }
+
+
+def _tier_rates(measured: Measured) -> list[tuple[str, float | None]]:
+    """Of all that each tier was asked for; None: nothing."""
+    rates: list[tuple[str, float | None]] = []
+    for name in tier_names(measured.tiers):
+        told = [bucket.tiers or {} for bucket in measured.tiers]
+        uses = [tiers[name] for tiers in told if name in tiers]
+        looked_up = sum(use.looked_up_tokens for use in uses)
+        hit = sum(use.hit_tokens for use in uses)
+        rates.append((name, hit / looked_up if looked_up else None))
+    return rates

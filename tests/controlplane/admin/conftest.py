@@ -21,6 +21,7 @@ from controlplane.statistics.services import Asked, record_sample
 from engine.contract import endpoint
 
 from ..conftest import ACTOR
+from ..statistics.tier_samples import TOLD, record_tiers
 
 COUNTED = {"is_collecting": True, "timestamp": 1.0, "total_chunks": 2, "unique_chunks": 1}
 
@@ -64,6 +65,7 @@ def _one_of_everything(number: int, make_agent, make_user, make_token) -> Agent:
     Watch.objects.create(agent=agent)
     asked = Asked(timezone.now(), timezone.now())
     record_sample(agent, COUNTED, {}, "boot", Trigger.MANUAL, asked)
+    record_tiers(agent, TOLD, asked)
     now = timezone.now()
     Controller.objects.create(name=f"host:{number}:x", started_at=now, seen_at=now, alive_until=now)
     with transaction.atomic():

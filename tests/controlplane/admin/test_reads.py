@@ -31,6 +31,7 @@ GROUPS = {
     "reconcile.Controller": "controllers",
     "reconcile.Watch": "watches",
     "statistics.ChunkStatisticsSnapshot": "chunk-statistics",
+    "statistics.TierStatisticsSnapshot": "tier-statistics",
 }
 
 

@@ -22,6 +22,7 @@ HISTORY = {
     "configuration.ConfigRevision",
     "modes.ModeChange",
     "statistics.ChunkStatisticsSnapshot",
+    "statistics.TierStatisticsSnapshot",
     "operations.Operation",
     "operations.OperationTarget",
 }

@@ -12,6 +12,8 @@ from controlplane.fleet.models import Agent
 from controlplane.forwarding.transport import NotSent
 from engine.contract import Role
 from tests.controlplane.commands.running import run, run_json
+from tests.controlplane.statistics.samples import at
+from tests.controlplane.statistics.tier_samples import DISK, MEMORY, TierReporter, tier
 from tests.controlplane.wire import reply
 
 pytestmark = pytest.mark.django_db
@@ -200,6 +202,7 @@ def test_answer__that_would_steer_a_terminal__is_shown_and_does_not(agents):
         ["freeze", "status", "--all", "--timeout", "0"],
         ["chunkstats", "series", "--agent", "w0", "--bucket", "x"],
         ["chunkstats", "series", "--agent", "w0", "--since", "x"],
+        ["tierstats", "series", "--agent", "w0", "--bucket", "x"],
     ],
 )
 def test_read__argument_that_cannot_be__2_and_says_which(agents, arguments):
@@ -232,3 +235,21 @@ def test_chunkstats__sampled__is_in_the_series(fleet):
     assert run("chunkstats", "series", "--engine", "none").exit == 5
     # What that one says is no answer.
     assert run("chunkstats", "sample", "--agent", "w0").exit == 4
+
+
+def test_tierstats__kept_by_the_loop__rates_are_shown_and_gaps_are_null(fleet):
+    agent, _ = fleet("w")
+    reporter = TierReporter(agent)
+    reporter.says_memory(0, 10, 4)
+    reporter.says(60, {MEMORY: tier(20, 12), DISK: tier(0, 0)}, stored_tokens=7)
+    asked = ("tierstats", "series", "--engine", "engine-a", "--bucket", "1m")
+    span = ("--since", at(0).isoformat(), "--until", at(180).isoformat())
+
+    first, second, gap = run_json(*asked, *span).document["buckets"]
+
+    assert first["tiers"]["LocalCPUBackend"]["hit_rate"] is None
+    assert second["tiers"]["LocalCPUBackend"]["hit_rate"] == 0.8
+    assert (gap["samples"], gap["tiers"]) == (0, None)
+    shown = run(*asked, *span)
+    assert (shown.exit, "LocalCPUBackend 0.800" in shown.out) == (0, True)
+    assert run("tierstats", "series", "--agent", "nobody").exit == 5

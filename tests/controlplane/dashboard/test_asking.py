@@ -80,7 +80,7 @@ def test_agent__worker__lookup_server_tiers_and_counters(operator, make_agent, s
     assert "Lookup server Recreate… LMCacheLookupServer" in text
     assert "LocalCPUBackend 1,200 536870912 512.0 MiB 1.0 GiB 0 —" in text
     assert "RemoteBackend 0 0 B no limit 12 open" in text
-    assert "lookup seconds 0.25 stored tokens 25,600 Modes" in text
+    assert "lookup seconds 0.25 stored tokens 25,600" in text
     assert KVCACHE in page.content.decode()
 
 

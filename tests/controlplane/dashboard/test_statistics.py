@@ -18,6 +18,7 @@ from engine.contract import Role, endpoint
 from tests.controlplane.statistics.samples import NOON, Reporter, at
 
 from ..conftest import ACTOR
+from .pages import chart_of, lines_of, marks_at, text_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = "last=3600&until=2026-03-02T13:00:00&bucket=900"
@@ -28,32 +29,6 @@ WHO = {
     "actor_name": "anna",
     "actor_ref": "user:1",
 }
-
-
-def text_of(answer) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
-
-
-def wide_chart(answer) -> str:
-    """The first chart, of the reuse rate."""
-    return re.search(r'<div class="wide">(.*?)</div>', answer.content.decode(), re.DOTALL)[1]
-
-
-def lines_of(chart: str) -> list[list[tuple[float, float]]]:
-    """The corners of the pieces of a chart's lines."""
-    paths = re.findall(r'<path d="M([^"]*)" class="line reactive nofill"', chart) or re.findall(
-        r'<path class="line reactive nofill" d="M([^"]*)"', chart
-    )
-    numbers = [[float(n) for n in re.findall(r"-?[\d.]+", path)] for path in paths]
-    return [list(zip(row[::2], row[1::2], strict=True)) for row in numbers]
-
-
-def marks_at(chart: str, tone: str) -> list[float]:
-    """Where the marks of a kind stand, in pixels from the left of the plot."""
-    found = re.findall(
-        rf'class="mark mark-{tone}"><title>[^<]*</title><path d="M([\d.]+) 0 V', chart
-    )
-    return [float(x) for x in found]
 
 
 @pytest.fixture
@@ -125,7 +100,7 @@ def test_counts__agent_and_engine_are_gone__can_still_be_chosen(viewer, counted,
 
 def test_chart__step_without_a_snapshot__is_a_gap_and_not_zero(viewer, counted) -> None:
     page = viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}")
-    before, after, _ = lines_of(wide_chart(page))
+    before, after, _ = lines_of(chart_of(page, "Reuse rate"))
     step = before[1][0] - before[0][0]
     assert after[0][0] - before[-1][0] == pytest.approx(step)
     # 60 % and 80 % of the height, and nowhere is the line at the bottom.
@@ -136,11 +111,11 @@ def test_chart__step_without_a_snapshot__is_a_gap_and_not_zero(viewer, counted) 
 
 def test_chart__counts_began_anew__line_begins_anew_at_a_mark(viewer, counted) -> None:
     page = viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}")
-    _, before, after = lines_of(wide_chart(page))
+    _, before, after = lines_of(chart_of(page, "Reuse rate"))
     # Nothing leads from the one to the other, though they touch in time.
     assert before[-1][0] == after[0][0]
     assert before[-1][1] != after[0][1]
-    (mark,) = marks_at(wide_chart(page), "run")
+    (mark,) = marks_at(chart_of(page, "Reuse rate"), "run")
     assert after[0][0] < mark < after[1][0]
     assert "1 counts began anew 2026-03-02 12:46:40 run scheduler" in text_of(page)
 
@@ -163,7 +138,7 @@ def test_moments__config_mode_clear__stand_on_the_axis_and_in_the_table(viewer, 
         "2 bypass FSBackend on 2026-03-02 12:15:00 mode scheduler slow disk "
         "1 config min_retrieve_tokens 2026-03-02 12:05:00 config scheduler shorter prompts"
     ) in text_of(page)
-    chart = wide_chart(page)
+    chart = chart_of(page, "Reuse rate")
     (config,), (bypass,), (clear,) = (marks_at(chart, kind) for kind in ("config", "mode", "clear"))
     first, second, _ = lines_of(chart)
     start, step = first[0][0], first[1][0] - first[0][0]
@@ -295,7 +270,8 @@ def test_ten_thousand_snapshots__page__asks_the_database_a_handful_of_times(
         revision("scheduler", number + 1, 60 * number)
     with CaptureQueriesContext(connection) as captured:
         page = viewer.get("/dashboard/statistics/?of=agent/scheduler&until=2026-03-03T11:00:00")
-    # Session and user, fleet, two for the series, three for the moments, chain, cursor.
-    assert len(captured) == 10
+    # Session and user, fleet, two for each series, whether an agent without tiers is known,
+    # three for the moments, chain, cursor.
+    assert len(captured) == 13
     assert "Chunks looked up 20,000 Unique chunks 10,000" in text_of(page)
     assert page.content.decode().count('data-label="Kind"') == 100

@@ -63,7 +63,7 @@ def test_agent__json__links_to_what_is_kept_of_it_and_of_nobody_else(admin_api, 
 
     assert set(links) == {
         *("revisions", "modes", "mode_changes", "operations"),
-        *("chunk_statistics", "watch", "audit", "status"),
+        *("chunk_statistics", "tier_statistics", "watch", "audit", "status"),
     }
     assert all(url.startswith("http://testserver/") for url in links.values())
     for name in ("revisions", "modes", "mode_changes", "audit"):
@@ -129,11 +129,14 @@ def test_page__of_an_object__leads_to_its_actions_and_they_have_forms(
 
 def test_lists__of_statistics_and_audit__lead_to_what_else_can_be_done(admin_api):
     statistics = opened(admin_api, "/api/v1/chunk-statistics/?agent=w").links
+    tiers = opened(admin_api, "/api/v1/tier-statistics/?agent=w").links
     audit = opened(admin_api, "/api/v1/audit/?agent=w").links
 
     assert "/api/v1/chunk-statistics/series" in statistics
     assert "/api/v1/chunk-statistics/sample" in statistics
     assert "/api/v1/chunk-statistics/export?agent=w" in statistics
+    assert "/api/v1/tier-statistics/series" in tiers
+    assert "/api/v1/tier-statistics/export?agent=w" in tiers
     assert "/api/v1/audit/verification" in audit
     assert "/api/v1/audit/export?agent=w&format=csv" in audit
 

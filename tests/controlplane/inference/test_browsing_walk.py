@@ -20,6 +20,7 @@ from controlplane.statistics.services import Asked, record_sample
 from engine.contract import CATALOGUE
 from tests.controlplane.conftest import ACTOR
 from tests.controlplane.inference.pages import HTML, Page
+from tests.controlplane.statistics.tier_samples import TOLD, record_tiers
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +30,11 @@ DOCUMENT = yaml.safe_load(
 # The one path that is served before Django.
 PATHS = sorted(DOCUMENT["paths"].keys() - {"/health"})
 # A file, whose filters are on the page of the list that leads to it.
-FILES = ("/api/v1/audit/export/", "/api/v1/chunk-statistics/export/")
+FILES = (
+    "/api/v1/audit/export/",
+    "/api/v1/chunk-statistics/export/",
+    "/api/v1/tier-statistics/export/",
+)
 # Links say these: the pages of a list, and its order.
 BY_LINKS = {"cursor", "page_size", "ordering"}
 # What a header or a parameter says as well, for which the page has a field.
@@ -97,6 +102,7 @@ def populate(api: Any, agent: Agent) -> None:
     Watch.objects.create(agent=agent)
     now = timezone.now()
     record_sample(agent, COUNTED, {}, "boot", Trigger.MANUAL, Asked(now, now))
+    record_tiers(agent, TOLD, Asked(now, now))
     Controller.objects.create(name="host:1:x", started_at=now, seen_at=now, alive_until=now)
     create_enrolment_token(name="rack", expires_at=None, actor=ACTOR, request_id="setup")
 

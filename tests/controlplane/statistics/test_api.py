@@ -380,3 +380,5 @@ def test_openapi__these_paths__are_described_without_warnings(tmp_path):
     described = (tmp_path / "schema.yml").read_text("utf-8")
     for path in ("", "series/", "export/", "sample/"):
         assert f"{ROOT}{path}:\n" in described
+    for path in ("", "series/", "export/"):
+        assert f"/api/v1/tier-statistics/{path}:\n" in described

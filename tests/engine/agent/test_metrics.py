@@ -67,6 +67,25 @@ def test_metrics__store_retrieve_and_miss__are_counted_with_denominators(
     assert found["kvplane_staging_used_bytes",] == 0
 
 
+def test_status__retrieve_after_a_clear_of_memory__counts_for_the_disk_as_the_metrics_do(
+    client: TestClient, agent: Agent
+) -> None:
+    client.post("/cache/store?tokens_mock=0,48")
+    assert agent.cache.storage.flush(30)
+    client.post("/cache/retrieve?tokens_mock=0,48")
+    client.delete("/cache/clear?locations=LocalCPUBackend")
+    client.post("/cache/retrieve?tokens_mock=0,64")
+    storage = client.get("/agent/status").json()["storage"]
+    counts = {
+        name: (tier["looked_up_tokens"], tier["hit_tokens"]) for name, tier in storage.items()
+    }
+    assert counts == {"LocalCPUBackend": (112, 48), "LocalDiskBackend": (64, 48)}
+    found = samples(client)
+    for name, (looked_up, hit) in counts.items():
+        assert found["kvplane_backend_looked_up_tokens_total", name] == looked_up
+        assert found["kvplane_backend_hit_tokens_total", name] == hit
+
+
 def test_metrics__modes__show(client: TestClient) -> None:
     client.put("/freeze/enable")
     client.put("/hot_cache/disable")

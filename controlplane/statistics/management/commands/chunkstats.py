@@ -3,7 +3,8 @@
 from controlplane.commandline.base import DoorCommand
 from controlplane.commandline.changing import Change
 from controlplane.commandline.reading import Read
-from controlplane.statistics.management.counts import Sample, Series
+from controlplane.statistics.management.counts import Sample
+from controlplane.statistics.management.series import ChunkSeries
 
 
 class Command(DoorCommand):
@@ -15,6 +16,6 @@ class Command(DoorCommand):
         Change("start", "start_chunk_statistics"),
         Change("stop", "stop_chunk_statistics"),
         Change("reset", "reset_chunk_statistics"),
-        Series(),
+        ChunkSeries(),
         Sample(),
     )

@@ -1,0 +1,142 @@
+"""What was counted between the snapshots of agents, added up bucket by bucket.
+
+What was counted between two snapshots of a run belongs to the bucket of the later one,
+also when there are empty buckets between them: nobody knows when it was counted. The
+first snapshot of a run counts from zero, because the counts began there; but the first
+that is known of an agent counts nothing, because nobody knows since when it had counted.
+So the sum over all buckets depends neither on their size nor on which snapshots inside a
+bucket were down-sampled away.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from controlplane.fleet.models import Agent, Engine
+from controlplane.fleet.services import AgentNotFound, EngineNotFound
+from controlplane.statistics.models import KINDS, Snapshot
+from controlplane.statistics.window import Window
+
+Kind = TypeVar("Kind", bound=Snapshot)
+_ROWS_AT_ONCE = 2_000
+_NOTHING: Mapping[str, int] = {}
+
+
+@dataclass
+class Tally(Generic[Kind]):
+    """What one bucket has come to: the number of snapshots, that of the distinct runs of
+    agents that they belong to, what was counted, by name, the moments of the first snapshots
+    of runs that followed another run of the agent, and the last snapshot of each agent."""
+
+    samples: int = 0
+    runs: int = 0
+    counted: Counter[str] = field(default_factory=Counter)
+    begun: list[datetime] = field(default_factory=list)
+    last: dict[str, Kind] = field(default_factory=dict)
+
+
+def tallies_of_agent(kind: type[Kind], agent: str, window: Window) -> list[Tally[Kind]]:
+    """One for each bucket of the window. Raises AgentNotFound (404) for a name that was never
+    heard of."""
+    tallies = _Tallies[Kind](window)
+    for step in _steps(kind, agent, window):
+        tallies.add(step)
+    if tallies.is_empty and not _is_known_agent(agent):
+        raise AgentNotFound(agent)
+    return tallies.of_buckets
+
+
+def tallies_of_engine(kind: type[Kind], engine: str, window: Window) -> list[Tally[Kind]]:
+    """As tallies_of_agent, the sums over the agents while they belonged to the engine.
+    Raises EngineNotFound (404)."""
+    tallies = _Tallies[Kind](window)
+    for agent in _agents_of(kind, engine, window):
+        # An agent's steps are told from all of its snapshots: with those of another
+        # engine left out, what was counted there would be added here.
+        for step in _steps(kind, agent, window):
+            if step.snapshot.engine == engine:
+                tallies.add(step)
+    if tallies.is_empty and not _is_known_engine(engine):
+        raise EngineNotFound(engine)
+    return tallies.of_buckets
+
+
+@dataclass(frozen=True)
+class _Step(Generic[Kind]):
+    """A snapshot, and what was counted between it and the one before."""
+
+    snapshot: Kind
+    counted: Mapping[str, int]
+    begins_anew: bool
+    """Whether it is the first of a run that followed another."""
+
+
+def _steps(kind: type[Kind], agent: str, window: Window) -> Iterator[_Step[Kind]]:
+    """The agent's snapshots inside the window, oldest first."""
+    rows = kind._default_manager.filter(agent=agent).only(
+        "agent", "taken_at", "engine", "run", *kind.count_columns
+    )
+    earlier = rows.filter(taken_at__lt=window.start).order_by("-taken_at", "-id")[:1]
+    run, counts = None, _NOTHING
+    for before in earlier:
+        run, counts = before.run, before.counts
+    inside = rows.filter(taken_at__gte=window.start, taken_at__lt=window.end)
+    for snapshot in inside.order_by("taken_at", "id").iterator(_ROWS_AT_ONCE):
+        now = snapshot.counts
+        if run is None:
+            base = now
+        elif run == snapshot.run:
+            base = counts
+        else:
+            base = _NOTHING
+        counted = {name: count - base.get(name, 0) for name, count in now.items()}
+        yield _Step(snapshot, counted, run not in (None, snapshot.run))
+        run, counts = snapshot.run, now
+
+
+class _Tallies(Generic[Kind]):
+    """Sums of the steps of one agent after the other."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self.of_buckets: list[Tally[Kind]] = [Tally() for _ in range(window.count)]
+        self._last: tuple[int, str, int] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self._last is None
+
+    def add(self, step: _Step[Kind]) -> None:
+        snapshot = step.snapshot
+        index = self._window.index_of(snapshot.taken_at)
+        tally = self.of_buckets[index]
+        tally.samples += 1
+        # Steps come in order of agents and time, so those of a run in a bucket do too.
+        this = (index, snapshot.agent, snapshot.run)
+        tally.runs += this != self._last
+        self._last = this
+        if step.begins_anew:
+            tally.begun.append(snapshot.taken_at)
+        tally.counted.update(step.counted)
+        tally.last[snapshot.agent] = snapshot
+
+
+def _agents_of(kind: type[Kind], engine: str, window: Window) -> list[str]:
+    inside = kind._default_manager.filter(
+        engine=engine, taken_at__gte=window.start, taken_at__lt=window.end
+    )
+    return list(inside.order_by("agent").values_list("agent", flat=True).distinct())
+
+
+def _is_known_agent(name: str) -> bool:
+    return Agent.objects.filter(name=name).exists() or any(
+        kind._default_manager.filter(agent=name).exists() for kind in KINDS
+    )
+
+
+def _is_known_engine(name: str) -> bool:
+    return Engine.objects.filter(name=name).exists() or any(
+        kind._default_manager.filter(engine=name).exists() for kind in KINDS
+    )
