@@ -8,7 +8,7 @@ database's own index of differences (`guards.py`).
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from django.db import connections, router
 from django.db.models import BigIntegerField, BooleanField, QuerySet
@@ -19,7 +19,9 @@ from controlplane.audit.models import AuditEntry
 MIN_TEXT = 3
 """Characters: what the indexes are made of."""
 _NUMBER = "number"
-_COMMON = 2000
+# From how many entries on it is soon enough to read entries until a page is full.
+# PostgreSQL takes a few milliseconds to come across a hundred of them.
+_COMMON = {"sqlite": 2_000, "postgresql": 200}
 _FREQUENT = 20_000
 ANY_VALUES: Mapping[str, Any] = {}
 
@@ -78,13 +80,13 @@ def _is_among(column: str, value: Any, number: str) -> RawSQL:
     """A condition: the entry of that number is in the column's index under that value. Left
     to itself, SQLite would find the one entry by its number and read it."""
     (index,) = [one.name for one in AuditEntry._meta.indexes if one.fields == [column, "id"]]
-    generated: Any = AuditEntry._meta.get_field(column)
+    field = cast(Any, AuditEntry._meta.get_field(column)).output_field
     connection = connections[router.db_for_read(AuditEntry)]
     statement = (
         f"EXISTS (SELECT 1 FROM audit_auditentry AS alike INDEXED BY {index} "  # noqa: S608
         f"WHERE alike.{column} = %s AND alike.id = {number})"
     )
-    prepared = generated.output_field.get_db_prep_value(value, connection)
+    prepared = field.get_db_prep_value(value, connection)
     return RawSQL(statement, [prepared], BooleanField())  # noqa: S611
 
 
@@ -96,12 +98,12 @@ def containing(
     characters."""
     # As it stands inside of a JSON string.
     written = json.dumps(text, ensure_ascii=False)[1:-1]
-    numbers = _numbers_of_some(written)
-    if len(numbers) < _COMMON:
+    vendor = connections[entries.db].vendor
+    numbers = _numbers_of_some(written, _COMMON[vendor])
+    if len(numbers) < _COMMON[vendor]:
         return equal_to(entries, values).filter(pk__in=numbers)
-    is_postgresql = connections[entries.db].vendor == "postgresql"
-    has_rare_value = not all(_is_frequent(column, value) for column, value in values.items())
-    if is_postgresql or entries.query.where or has_rare_value:
+    is_read = vendor == "postgresql" or bool(entries.query.where)
+    if is_read or not all(_is_frequent(column, value) for column, value in values.items()):
         # There are enough of them to come across soon, or few to read.
         condition = _reads("audit_auditentry.document")
         found = equal_to(entries, values)
@@ -117,17 +119,15 @@ def containing(
     return found.annotate(**{_NUMBER: number})
 
 
-def _numbers_of_some(written: str) -> list[int]:
-    """The numbers of entries with the text; _COMMON of them at most."""
+def _numbers_of_some(written: str, most: int) -> list[int]:
+    """The numbers of entries with the text, `most` of them at most."""
     with connections[router.db_for_read(AuditEntry)].cursor() as cursor:
         if cursor.db.vendor == "postgresql":
             condition, value = _reads("document"), _pattern(written)
-            statement = f"SELECT id FROM audit_auditentry WHERE {condition} LIMIT {_COMMON}"  # noqa: S608
+            statement = f"SELECT id FROM audit_auditentry WHERE {condition} LIMIT {most}"  # noqa: S608
         else:
             value = _phrase(written)
-            statement = (
-                f"SELECT rowid FROM audit_changes WHERE audit_changes MATCH %s LIMIT {_COMMON}"  # noqa: S608
-            )
+            statement = f"SELECT rowid FROM audit_changes WHERE audit_changes MATCH %s LIMIT {most}"  # noqa: S608
         cursor.execute(statement, [value])
         return [number for (number,) in cursor.fetchall()]
 

@@ -86,7 +86,7 @@ def test_text__in_the_difference__is_found_whatever_case(db, write, found):
 
 
 def test_text__common_with_another_filter__is_read_and_not_looked_up(db, write, found, monkeypatch):
-    monkeypatch.setattr(searching, "_COMMON", 2)
+    monkeypatch.setitem(searching._COMMON, connection.vendor, 2)
     write(0, request_id="one", before={}, after={"Chunk_%": "a"})
     write(1, request_id="two", before={}, after={"chunk_%": "b"})
     write(3, request_id="three", before={}, after={"chunk__": "b"})
@@ -159,7 +159,7 @@ def _is_in(wanted: str, entry: AuditEntry, fold) -> bool:
 def test_page__plan__neither_sorts_nor_scans_the_table(
     log, viewer_api, django_assert_max_num_queries, monkeypatch, query
 ):
-    monkeypatch.setattr(searching, "_COMMON", 2)
+    monkeypatch.setitem(searching._COMMON, connection.vendor, 2)
     with django_assert_max_num_queries(6) as captured:
         viewer_api.get(f"/api/v1/audit/?{query}")
     (page,) = [q["sql"] for q in captured if '"document"' in q["sql"]] or [None]
@@ -229,7 +229,7 @@ def test_equal_to__any_values__finds_what_has_all_of_them(
 def test_page__of_a_common_text_and_a_frequent_value__is_led_by_the_text(
     db, write, viewer_api, monkeypatch, django_assert_max_num_queries
 ):
-    monkeypatch.setattr(searching, "_COMMON", 2)
+    monkeypatch.setitem(searching._COMMON, connection.vendor, 2)
     monkeypatch.setattr(searching, "_FREQUENT", 2)
     for number in range(1, 9):
         write(number, agent=f"agent-{number % 4}", outcome="failed")
@@ -259,7 +259,7 @@ def test_containing__any_text_and_values__finds_what_has_both(
     db, write, monkeypatch, written, wanted, text, frequent, common
 ):
     monkeypatch.setattr(searching, "_FREQUENT", frequent)
-    monkeypatch.setattr(searching, "_COMMON", common)
+    monkeypatch.setitem(searching._COMMON, connection.vendor, common)
     known = [dict(values) for values in written]
     texts = [values.pop("after") for values in known]
     sought = text.draw(st.sampled_from(["max_local", *texts]))
