@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django import forms
+from django.conf import settings
 from django.utils import timezone
 
 from controlplane.rest.filters import BoundedDateTimeField
@@ -38,16 +39,24 @@ _BUCKETS = [
     (6 * _HOUR, "6 hours"),
     (_DAY, "1 day"),
 ]
-FITTING = {
-    # Longer than the time from one snapshot to the next, or every other step were a gap.
-    _HOUR: 120,
+_FITTING = {
+    _HOUR: 60,
     6 * _HOUR: 300,
     _DAY: 900,
     7 * _DAY: _HOUR,
     30 * _DAY: 6 * _HOUR,
     365 * _DAY: _DAY,
 }
-"""How long a step is that suits a stretch of time; seconds, both."""
+_STEPS = (60, 120, 300, 900, _HOUR, 6 * _HOUR, _DAY)
+_INTERVALS_IN_A_STEP = 1.5
+"""Snapshots come a poll later than they should, and a step without one looks like a gap."""
+
+
+def fitting_s(last_s: int) -> int:
+    """How long a step is that suits that stretch of time; seconds, both."""
+    shortest = settings.KVPLANE_STATISTICS_SECONDS * _INTERVALS_IN_A_STEP
+    fitting = (step for step in _STEPS if step >= max(_FITTING[last_s], shortest))
+    return next(fitting, _STEPS[-1])
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,7 @@ class StatisticsForm(forms.Form):
     @property
     def bucket_s(self) -> int:
         """The length of a bucket, in seconds."""
-        return self.step_s or FITTING[self.last_s]
+        return self.step_s or fitting_s(self.last_s)
 
     @property
     def span(self) -> tuple[datetime, datetime]:
