@@ -39,23 +39,25 @@ _BUCKETS = [
     (6 * _HOUR, "6 hours"),
     (_DAY, "1 day"),
 ]
-_FITTING = {
-    _HOUR: 60,
+FITTING = {
+    # Longer than the time from one snapshot to the next, or every other step were a gap.
+    _HOUR: 120,
     6 * _HOUR: 300,
     _DAY: 900,
     7 * _DAY: _HOUR,
     30 * _DAY: 6 * _HOUR,
     365 * _DAY: _DAY,
 }
-_STEPS = (60, 120, 300, 900, _HOUR, 6 * _HOUR, _DAY)
+"""How long a step is that suits a stretch of time; seconds, both."""
+_STEPS = (120, 300, 900, _HOUR, 6 * _HOUR, _DAY)
 _INTERVALS_IN_A_STEP = 1.5
-"""Snapshots come a poll later than they should, and a step without one looks like a gap."""
 
 
 def fitting_s(last_s: int) -> int:
-    """How long a step is that suits that stretch of time; seconds, both."""
+    """As FITTING says, or longer where snapshots are taken less often; seconds."""
+    # They come a poll later than they should.
     shortest = settings.KVPLANE_STATISTICS_SECONDS * _INTERVALS_IN_A_STEP
-    fitting = (step for step in _STEPS if step >= max(_FITTING[last_s], shortest))
+    fitting = (step for step in _STEPS if step >= max(FITTING[last_s], shortest))
     return next(fitting, _STEPS[-1])
 
 

@@ -148,7 +148,7 @@ def test_dashboard__the_same__stands_beside_the_clear_that_explains_it(
         charts = page.locator("#agent-charts")
         expect(charts.locator("figure.chart")).to_have_count(3)
         page.get_by_role("link", name="1 hour").click()
-        expect(charts).to_contain_text("in steps of 60 s")
+        expect(charts).to_contain_text("in steps of 120 s")
         expect(charts).to_contain_text("cache cleared")
         watched.check("tiers-agent")
         browser.close()
