@@ -48,9 +48,9 @@ def test_take__one_page_of_each_kind__is_a_picture_of_that_width(
         one.log_in(USER)
         for scene in scenes:
             path = one.take(scene, tmp_path)
-            assert path.name == f"{scene.name}-{view.device}-{view.scheme}.png"
+            assert path.name == f"{scene.name}-{view.device}-{view.scheme}.webp"
             with Image.open(path) as image:
-                assert (image.format, image.width) == ("PNG", view.width)
+                assert (image.format, image.width) == ("WEBP", view.width)
                 assert view.height <= image.height <= 2000
                 # More than an empty sheet.
                 assert len(image.convert("RGB").getcolors(1 << 20)) > 8

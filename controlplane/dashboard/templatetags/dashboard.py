@@ -19,8 +19,8 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _KIB = 1024
 _GLANCE = 160
 _ON_FAILURE = {
-    "stop": "nobody else is called after more than",
-    "rollback": "everybody goes back after more than",
+    "stop": "nobody else is called",
+    "rollback": "it is taken back",
 }
 _TONES = {
     "succeeded": "ok",
@@ -160,9 +160,13 @@ def rollout(strategy: Mapping[str, Any]) -> str:
     order = f"{canary} first, then {rest}" if canary else rest
     if pause_s:
         order += f", {_length(round(pause_s))} apart" if pause_s >= 1 else f", {pause_s:g} s apart"
-    if strategy["max_failures"] is None:
+    most = strategy["max_failures"]
+    if most is None:
         return f"{order}; failures are borne"
-    return f"{order}; {_ON_FAILURE[strategy['on_failure']]} {strategy['max_failures']} failures"
+    failures = {0: "the first failure", 1: "more than 1 failure"}.get(
+        most, f"more than {most} failures"
+    )
+    return f"{order}; after {failures} {_ON_FAILURE[strategy['on_failure']]}"
 
 
 @register.filter
