@@ -212,7 +212,9 @@ def test_journey__change_a_configuration_and_roll_it_back__is_all_on_record(
     page.get_by_label("min_retrieve_tokens").fill("-1")
     page.get_by_label("Reason").fill("shorter prompts")
     page.get_by_role("button", name="Change worker-0").click()
-    expect(page.get_by_role("alert")).to_contain_text("min_retrieve_tokens: it must be at least 0")
+    expect(page.get_by_text("min_retrieve_tokens: it must be at least 0")).to_be_visible()
+    page.get_by_role("alert").get_by_role("link", name="min_retrieve_tokens").click()
+    expect(page.get_by_label("min_retrieve_tokens")).to_be_focused()
     # The browser tells of every answer that is no success.
     assert len(watched.problems) == 1
     watched.problems.clear()
