@@ -1,6 +1,7 @@
 """How the pages write moments, sizes and values."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from controlplane.operations.models import Operation
 register = template.Library()
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_WORD_ENDS = re.compile(r"(?<=[_/])")
 _KIB = 1024
 _GLANCE = 160
 _ON_FAILURE = {
@@ -122,7 +124,7 @@ def words(state: str) -> str:
 @register.filter
 def breakable(name: str) -> str:
     """A name of many words, with places where its line may end."""
-    return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in name.split("_")))
+    return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in _WORD_ENDS.split(name)))
 
 
 @register.filter
