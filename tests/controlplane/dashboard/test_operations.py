@@ -202,7 +202,7 @@ def test_operation__agent_said_something__is_shown(viewer, fleet, runner) -> Non
     ]:
         operation.targets.update(answer=answer)
         page = viewer.get(url_of(operation)).content.decode()
-        assert re.findall(r'class="long">([^<]*?) *</td>', page) == [said]
+        assert re.findall(r'class="long(?: void)?">([^<]*?) *</td>', page) == [said]
 
 
 def test_operation__finished__page_is_at_rest_though_it_can_be_rolled_back(
