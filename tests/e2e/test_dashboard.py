@@ -206,7 +206,9 @@ def test_journey__change_a_configuration_and_roll_it_back__is_all_on_record(
     page.get_by_label("min_retrieve_tokens").fill("-1")
     page.get_by_label("Reason").fill("shorter prompts")
     page.get_by_role("button", name="Change worker-0").click()
-    expect(page.get_by_role("alert")).to_contain_text("min_retrieve_tokens: it must be at least 0")
+    expect(page.get_by_text("min_retrieve_tokens: it must be at least 0")).to_be_visible()
+    page.get_by_role("alert").get_by_role("link", name="min_retrieve_tokens").click()
+    expect(page.get_by_label("min_retrieve_tokens")).to_be_focused()
     # The browser tells of every answer that is no success.
     assert len(watched.problems) == 1
     watched.troubles.errors.clear()
@@ -246,7 +248,9 @@ def test_journey__changed_past_the_control_plane__drift_is_found_with_both_sides
         expect(row(page, "worker-1")).to_contain_text("drift: min_retrieve_tokens", timeout=15_000)
         page.get_by_role("link", name="1 drifting").click()
         expect(page.locator("#fleet tbody tr:not(.group)")).to_have_count(1)
-        watched.check("drift-fleet")
+        for width in (1440, 1280, 1024, 820):
+            page.set_viewport_size({"width": width, "height": 900})
+            watched.check(f"drift-fleet-{width}")
         page.get_by_role("link", name="worker-1", exact=True).click()
         expect(page.locator("tr.differs")).to_contain_text("7 differs")
         watched.check("drift-agent")
@@ -368,6 +372,22 @@ def test_keyboard__alone__selects_an_agent_and_reaches_the_form(
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_contain_text("freeze.disable succeeded")
     watched.check("keyboard")
+
+
+def test_filters__on_a_phone__are_folded_away_until_somebody_wants_them(
+    browser: Browser, served: Site
+) -> None:
+    watched = log_in(browser, served, viewport=PHONE)
+    page = watched.page
+    search = page.get_by_label("Search")
+    expect(search).to_be_hidden()
+    page.get_by_text("Filters", exact=True).click()
+    search.fill("worker-1")
+    expect(page.locator("#fleet tbody tr:not(.group)")).to_have_count(1)
+    page.wait_for_url(re.compile(r"/dashboard/\?q=worker-1$"))
+    page.reload()
+    expect(search).to_be_visible()
+    watched.check("filters-phone")
 
 
 def test_verify__button__turns_the_badge_of_another_window(browser: Browser, served: Site) -> None:

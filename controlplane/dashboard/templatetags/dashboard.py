@@ -1,6 +1,7 @@
 """How the pages write moments, sizes and values."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -16,11 +17,12 @@ from controlplane.operations.models import Operation
 register = template.Library()
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_WORD_ENDS = re.compile(r"(?<=[_/])")
 _KIB = 1024
 _GLANCE = 160
 _ON_FAILURE = {
-    "stop": "nobody else is called after more than",
-    "rollback": "everybody goes back after more than",
+    "stop": "nobody else is called",
+    "rollback": "it is taken back",
 }
 _TONES = {
     "succeeded": "ok",
@@ -122,7 +124,7 @@ def words(state: str) -> str:
 @register.filter
 def breakable(name: str) -> str:
     """A name of many words, with places where its line may end."""
-    return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in name.split("_")))
+    return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in _WORD_ENDS.split(name)))
 
 
 @register.filter
@@ -160,9 +162,13 @@ def rollout(strategy: Mapping[str, Any]) -> str:
     order = f"{canary} first, then {rest}" if canary else rest
     if pause_s:
         order += f", {_length(round(pause_s))} apart" if pause_s >= 1 else f", {pause_s:g} s apart"
-    if strategy["max_failures"] is None:
+    most = strategy["max_failures"]
+    if most is None:
         return f"{order}; failures are borne"
-    return f"{order}; {_ON_FAILURE[strategy['on_failure']]} {strategy['max_failures']} failures"
+    failures = {0: "the first failure", 1: "more than 1 failure"}.get(
+        most, f"more than {most} failures"
+    )
+    return f"{order}; after {failures} {_ON_FAILURE[strategy['on_failure']]}"
 
 
 @register.filter
