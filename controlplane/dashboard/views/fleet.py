@@ -19,7 +19,8 @@ from controlplane.operations.planning import plan_operation
 from controlplane.operations.runner import shared_runner
 from engine.contract import ContractError
 
-_SEPARATOR = "\n"
+# Not a line's end: browsers write that as two characters.
+_SEPARATOR = " "
 _CHANGED = (
     "Not all of the agents that you confirmed can be called any more. Look at those that are "
     "left, and confirm again."
@@ -66,7 +67,7 @@ class ConfirmPage(DashboardView):
     def post(self, request: HttpRequest) -> HttpResponse:
         """Make the operation, and show it."""
         action = _action_of(request.POST.get("action", ""))
-        names = [name for name in request.POST.get("agents", "").split(_SEPARATOR) if name]
+        names = request.POST.get("agents", "").split()
         form = ActionForm(action, request.POST)
         if not form.is_valid():
             return self._ask(action, names, form, HTTPStatus.BAD_REQUEST)

@@ -21,7 +21,7 @@ TRAIL = ("stage", "action", "agent", "engine", "target", "reason", "outcome")
 
 
 def post(browser, action: str, *agents: str, **fields: str):
-    form = {"action": action, "agents": "\n".join(agents), "reason": "deploy 42", "key": KEY}
+    form = {"action": action, "agents": " ".join(agents), "reason": "deploy 42", "key": KEY}
     return browser.post(CONFIRM, {**form, **fields})
 
 
@@ -147,7 +147,7 @@ def test_freeze__by_page_and_by_api__leave_the_same_trail(
 def confirmed(page) -> list[str]:
     found = re.search(r'name="agents" value="([^"]*)"', page.content.decode())
     assert found is not None
-    return found[1].split("\n")
+    return found[1].split()
 
 
 def test_freeze__scheduler_among_the_selected__only_workers_are_called(
@@ -188,6 +188,26 @@ def test_freeze__another_role_since_it_was_confirmed__asks_again(operator, fleet
     assert page.status_code == 409
     assert "None of the selected agents has what this changes." in text_of(page)
     assert not Operation.objects.exists()
+
+
+def test_freeze__names_as_browsers_send_lines__all_of_them_are_called(
+    operator, fleet, runner
+) -> None:
+    for number in range(3):
+        fleet(f"worker-{number}")
+    sent = {"agents": "worker-0\r\nworker-1\r\nworker-2"}
+    operation = finished(runner, post(operator, "freeze.enable", **sent))
+    called = {target.agent for target in operation.targets.all()}
+    assert called == {"worker-0", "worker-1", "worker-2"}
+
+
+def test_confirm__several_selected__names_in_the_form_survive_a_browser(
+    operator, make_agent
+) -> None:
+    make_agent()
+    make_agent("worker-1", worker_id=1)
+    page = operator.get(f"{CONFIRM}?action=freeze.enable&agent=worker-0&agent=worker-1")
+    assert 'name="agents" value="worker-0 worker-1"' in page.content.decode()
 
 
 @pytest.mark.parametrize(
