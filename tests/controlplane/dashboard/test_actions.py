@@ -61,7 +61,7 @@ def test_confirm__some_do_not_fit__says_who_is_left_out(operator, make_agent) ->
 
 def test_confirm__nobody_selected__says_what_to_do(operator) -> None:
     text = text_of(operator.get(f"{CONFIRM}?action=freeze.enable"))
-    assert "No agent was selected. Go back to the fleet and select some." in text
+    assert "No agent was selected. Go back and select some." in text
 
 
 def test_confirm__unknown_action__400_naming_the_choice(operator) -> None:
