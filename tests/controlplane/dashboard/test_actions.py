@@ -65,7 +65,7 @@ def test_confirm__nobody_selected__says_what_to_do(operator) -> None:
 
 
 def test_confirm__unknown_action__400_naming_the_choice(operator) -> None:
-    page = operator.get(f"{CONFIRM}?action=cache.clear&agent=worker-0")
+    page = operator.get(f"{CONFIRM}?action=conf.update&agent=worker-0")
     assert page.status_code == 400
     assert "freeze.enable" in text_of(page)
 
@@ -244,6 +244,62 @@ def test_bypass__agents_told_of_their_backends__are_offered(operator, make_agent
     seen(make_agent(), said={"storage": {"RemoteBackend": {}, "LocalCPUBackend": {}}})
     page = operator.get(f"{CONFIRM}?action=bypass.add&agent=worker-0").content.decode()
     assert re.findall(r"<option>(\w+)</option>", page) == ["LocalCPUBackend", "RemoteBackend"]
+    assert '<option value="">choose one…</option>' in page
+
+
+def test_clear__asked_about__says_plainly_what_is_lost(operator, make_agent) -> None:
+    make_agent()
+    make_agent("scheduler", role=Role.SCHEDULER)
+    query = "action=cache.clear&agent=worker-0&agent=scheduler"
+    page = operator.get(f"{CONFIRM}?{query}")
+    text = text_of(page)
+    assert "Clear cache: 1 agent " in text
+    assert "What is cached is lost" in text
+    assert "Left out, because a scheduler has no KV cache: scheduler." in text
+    # Nothing brings a cache back.
+    assert "Ends after" not in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "query"), [({}, ""), ({"backend": "LocalDiskBackend"}, "locations=LocalDiskBackend")]
+)
+def test_clear__confirmed__every_backend_or_the_one_that_was_chosen(
+    operator, fleet, runner, fields, query
+) -> None:
+    fleet()
+    operation = finished(runner, post(operator, "cache.clear", "worker-0", **fields))
+    assert (operation.action, operation.query) == ("cache.clear", query)
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "reset"])
+def test_statistics__of_selected_agents__only_schedulers_are_called(
+    operator, make_agent, runner, verb
+) -> None:
+    make_agent()
+    make_agent("scheduler", role=Role.SCHEDULER)
+    action = f"chunk_statistics.{verb}"
+    page = operator.get(f"{CONFIRM}?action={action}&agent=worker-0&agent=scheduler")
+    assert "Left out, because a worker counts no prompts" in text_of(page)
+    assert ("is lost" in text_of(page)) == (verb == "reset")
+    operation = finished(runner, post(operator, action, *confirmed(page)))
+    assert [target.agent for target in operation.targets.all()] == ["scheduler"]
+    assert operation.action == action
+
+
+@pytest.mark.parametrize(
+    ("role", "offered", "left_out"),
+    [
+        (Role.WORKER, "cache.clear", "chunk_statistics.reset"),
+        (Role.SCHEDULER, "chunk_statistics.reset", "cache.clear"),
+    ],
+)
+def test_agent_page__role__has_the_actions_that_mean_something_to_it(
+    operator, make_agent, role, offered, left_out
+) -> None:
+    make_agent(role=role)
+    page = operator.get("/dashboard/agents/worker-0/").content.decode()
+    assert f'value="{offered}"' in page
+    assert f'value="{left_out}"' not in page
 
 
 def test_freeze__sent_twice__is_one_operation(operator, fleet, runner) -> None:
