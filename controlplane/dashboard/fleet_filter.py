@@ -9,7 +9,14 @@ from django import forms
 from controlplane.dashboard.fleet_rows import AgentRow, EngineRows
 from controlplane.fleet.models import ROLE_CHOICES
 
-_LABEL = re.compile(r"\s*([^=,\s]+)\s*(?:=\s*([^,]*?)\s*)?")
+_QUOTED = r'"(?:[^"]|"")*"'
+# The next label with the comma after it; nothing between two commas is no label.
+_LABEL = re.compile(
+    rf'\s*(?:(?P<name>{_QUOTED}|[^=,\s"][^=,\s]*)'
+    rf'\s*(?:=\s*(?P<value>{_QUOTED}|(?:[^,"][^,]*?)?)\s*)?)?(?:,|\Z)'
+)
+_NEEDS_QUOTES = re.compile(r'[=,"\s]|\A\Z')
+_MAX_LABELS = 2_000
 _HEALTH = [(name, name) for name in ("online", "unknown", "offline", "left")]
 STATES = [
     ("drift", "drifting"),
@@ -28,20 +35,35 @@ class FleetFilter(forms.Form):
     role = forms.ChoiceField(required=False, choices=[("", "any role"), *ROLE_CHOICES])
     health = forms.ChoiceField(required=False, choices=[("", "any health"), *_HEALTH])
     state = forms.ChoiceField(required=False, choices=[("", "any state"), *STATES])
-    label = forms.CharField(required=False, max_length=500)
+    label = forms.CharField(required=False, max_length=_MAX_LABELS)
 
     def clean_label(self) -> dict[str, str | None]:
         """Names with values; None: whatever the value. Raises ValidationError."""
         text: str = self.cleaned_data["label"]
         wanted: dict[str, str | None] = {}
-        for part in filter(None, (part.strip() for part in text.split(","))):
-            found = _LABEL.fullmatch(part)
+        place = 0
+        while place < len(text):
+            found = _LABEL.match(text, place)
             if found is None:
                 raise forms.ValidationError(
-                    f"'{part[:40]}' is no label; write zone=a, several with commas."
+                    f"'{text[place:].strip()[:40]}' is no label; write zone=a, several with "
+                    'commas, and what has a comma in quotes: zone="a, b".'
                 )
-            wanted[found[1]] = found[2]
+            if found["name"] is not None:
+                wanted[_bare(found["name"])] = (
+                    None if found["value"] is None else _bare(found["value"])
+                )
+            place = found.end()
         return wanted
+
+    def with_label(self, name: str, value: str) -> str:
+        """What the field `label` says for those that have this label besides those that it
+        asks for now. The filter must be valid."""
+        wanted = {**self.cleaned_data["label"], name: value}
+        return ", ".join(
+            _quoted(key) if text is None else f"{_quoted(key)}={_quoted(text)}"
+            for key, text in wanted.items()
+        )
 
     def apply(self, fleet: list[EngineRows]) -> list[EngineRows]:
         """The engines with agents that fit; engines without agents too if nothing is
@@ -56,6 +78,17 @@ class FleetFilter(forms.Form):
             for engine in fleet
         ]
         return [engine for engine in shown if engine.rows]
+
+
+def _bare(text: str) -> str:
+    return text[1:-1].replace('""', '"') if text.startswith('"') else text
+
+
+def _quoted(text: str) -> str:
+    if not _NEEDS_QUOTES.search(text):
+        return text
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _fits(row: AgentRow, wanted: dict[str, Any]) -> bool:
