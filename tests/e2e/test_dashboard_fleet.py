@@ -126,6 +126,25 @@ def test_cancel__filtered_and_selected__is_as_it_was_also_after_a_reload(
     assert watched.problems == []
 
 
+def test_end_of_a_mode__is_past__is_said_as_far_as_it_is_known(
+    browser: Browser, site: Site
+) -> None:
+    page = log_in(browser, site).page
+    page.evaluate(
+        """() => {
+            for (const health of ["online", "offline"]) {
+                const time = document.createElement("time");
+                time.dateTime = new Date(Date.now() - 3_700_000).toISOString();
+                time.dataset.ending = health;
+                document.querySelector("main").append(time);
+            }
+        }"""
+    )
+    expect(page.locator("time[data-ending=online]")).to_have_text("ending")
+    ended = page.locator("time[data-ending=offline]")
+    expect(ended).to_have_text("should have ended 1 h ago")
+
+
 def test_keyboard__through_a_long_table__focus_is_never_behind_the_bars(
     browser: Browser, site: Site
 ) -> None:

@@ -251,6 +251,12 @@ def test_label__clicked__leaves_those_that_have_it_too(viewer, three, text) -> N
     assert shown(viewer.get(f"/dashboard/{links['rack=3']}").content.decode()) == ["a-worker"]
 
 
+def test_engine__clicked__leaves_its_agents_of_those_that_were_shown(viewer, three) -> None:
+    page = viewer.get("/dashboard/?role=worker").content.decode()
+    link = re.search(r'<a class="engine" href="([^"]*)">engine-a</a>', page)
+    assert shown(viewer.get(f"/dashboard/{unescape(link[1])}").content.decode()) == ["a-worker"]
+
+
 def test_filter__nobody_fits__says_so_and_shows_a_way_back(viewer, three) -> None:
     page = viewer.get("/dashboard/?q=nobody").content.decode()
     assert "No agent fits" in page

@@ -4,7 +4,9 @@ import re
 from urllib.parse import quote
 
 import pytest
+from django.test import Client
 
+from controlplane.accounts.models import UserRole
 from controlplane.audit.models import AuditEntry
 from controlplane.dashboard.selections import KEPT
 from controlplane.operations.models import Operation
@@ -51,6 +53,18 @@ def test_select__many_with_long_names__are_asked_about_at_a_short_address(
     page = operator.get(answer["Location"])
     assert "Freeze: 100 agents" in text_of(page)
     assert text_of(operator.get(answer["Location"])) == text_of(page)
+
+
+def test_select__more_than_a_thousand__is_no_limit(make_user) -> None:
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(make_user(UserRole.OPERATOR))
+    page = browser.get("/dashboard/").content.decode()
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)[1]
+    names = [f"worker-{number}" for number in range(5_000)]
+    form = {"csrfmiddlewaretoken": token, "action": "freeze.enable", "agent": names}
+    answer = browser.post(SELECT, form)
+    assert answer.status_code == 302
+    assert "worker-4999" in text_of(browser.get(answer["Location"]))
 
 
 def test_select__anything__changes_nothing_and_is_no_change_on_record(operator, four) -> None:
