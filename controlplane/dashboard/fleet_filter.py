@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from django import forms
+from django.http import QueryDict
 
 from controlplane.dashboard.fleet_rows import AgentRow, EngineRows
 from controlplane.fleet.models import ROLE_CHOICES
@@ -37,6 +38,11 @@ class FleetFilter(forms.Form):
     state = forms.ChoiceField(required=False, choices=[("", "any state"), *STATES])
     label = forms.CharField(required=False, max_length=_MAX_LABELS)
 
+    def __init__(self, query: QueryDict) -> None:
+        super().__init__(query)
+        self._query = query
+        self._narrowed: dict[tuple[str, str], str] = {}
+
     def clean_label(self) -> dict[str, str | None]:
         """Names with values; None: whatever the value. Raises ValidationError."""
         text: str = self.cleaned_data["label"]
@@ -56,14 +62,17 @@ class FleetFilter(forms.Form):
             place = found.end()
         return wanted
 
-    def with_label(self, name: str, value: str) -> str:
-        """What the field `label` says for those that have this label besides those that it
-        asks for now. The filter must be valid."""
-        wanted = {**self.cleaned_data["label"], name: value}
-        return ", ".join(
-            _quoted(key) if text is None else f"{_quoted(key)}={_quoted(text)}"
-            for key, text in wanted.items()
-        )
+    def narrowed_by(self, name: str, value: str) -> str:
+        """The query of an address that asks for this label besides all that is asked for
+        now. The filter must be valid."""
+        # The same few labels are on many agents.
+        if (name, value) not in self._narrowed:
+            wanted = {**self.cleaned_data["label"], name: value}
+            query = self._query.copy()
+            query.pop("selection", None)
+            query["label"] = ", ".join(_written(*label) for label in wanted.items())
+            self._narrowed[name, value] = f"?{query.urlencode()}"
+        return self._narrowed[name, value]
 
     def apply(self, fleet: list[EngineRows]) -> list[EngineRows]:
         """The engines with agents that fit; engines without agents too if nothing is
@@ -82,6 +91,10 @@ class FleetFilter(forms.Form):
 
 def _bare(text: str) -> str:
     return text[1:-1].replace('""', '"') if text.startswith('"') else text
+
+
+def _written(name: str, value: str | None) -> str:
+    return _quoted(name) if value is None else f"{_quoted(name)}={_quoted(value)}"
 
 
 def _quoted(text: str) -> str:

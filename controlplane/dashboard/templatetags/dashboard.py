@@ -57,8 +57,8 @@ def moment(at: datetime | None) -> str:
 
 @register.simple_tag
 def narrowed(filters: FleetFilter, name: str, value: str) -> str:
-    """The field `label` of the fleet's filters with one more label."""
-    return filters.with_label(name, value)
+    """The query of the fleet's address with one more label."""
+    return filters.narrowed_by(name, value)
 
 
 @register.filter
