@@ -12,6 +12,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
+from controlplane.dashboard.fleet_filter import FleetFilter
+from controlplane.fleet.models import Health
 from controlplane.operations.models import Operation
 
 register = template.Library()
@@ -55,6 +57,12 @@ def moment(at: datetime | None) -> str:
     )
 
 
+@register.simple_tag
+def narrowed(filters: FleetFilter, name: str, value: str) -> str:
+    """The query of the fleet's address with one more label."""
+    return filters.narrowed_by(name, value)
+
+
 @register.filter
 def clock(at: datetime) -> str:
     """A time element with date and time."""
@@ -68,6 +76,25 @@ def relative(at: datetime, now: datetime) -> str:
     seconds = round((at - now).total_seconds())
     amount = _length(abs(seconds))
     return f"in {amount}" if seconds > 0 else f"{amount} ago"
+
+
+@register.filter
+def ending(at: datetime, health: str) -> str:
+    """A time element that says when a mode of an agent of that health ends by itself; the
+    page keeps it right. Whether it did end, nobody knows of an agent that does not answer."""
+    return format_html(
+        '<time datetime="{}" title="{}" data-ending="{}">{}</time>',
+        at.isoformat(timespec="milliseconds"),
+        at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        health,
+        _ending(at, timezone.now(), health),
+    )
+
+
+def _ending(at: datetime, now: datetime, health: str) -> str:
+    if round((at - now).total_seconds()) > 0:
+        return f"ends {relative(at, now)}"
+    return "ending" if health == Health.ONLINE else f"should have ended {relative(at, now)}"
 
 
 def _length(seconds: int) -> str:

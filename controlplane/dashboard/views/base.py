@@ -33,7 +33,7 @@ _TOLD = (
     DatabaseError,
 )
 _TOO_MUCH = (
-    "A field has a NUL character, or there are more than 1,000 fields. Select fewer agents; for "
+    "A field has a NUL character, or there are more than 10,000 fields. Select fewer agents; for "
     "more of them make an operation with a selector over the API."
 )
 

@@ -125,7 +125,7 @@ def test_change__session_has_ended__returns_to_the_fleet() -> None:
 
 
 def test_confirm__more_agents_than_a_form_can_have__400_with_the_remedy(operator) -> None:
-    query = "&".join(f"agent=worker-{number}" for number in range(1001))
+    query = "&".join(f"agent=worker-{number}" for number in range(10_101))
     page = operator.get(f"/dashboard/fleet/confirm/?action=freeze.enable&{query}")
     assert page.status_code == 400
     assert "make an operation with a selector over the API" in page.content.decode()

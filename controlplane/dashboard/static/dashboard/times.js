@@ -15,8 +15,19 @@ function relative(moment) {
   return seconds > 0 ? `in ${amount}` : `${amount} ago`;
 }
 
+// As the filter `ending` writes it.
+function ending(time) {
+  const text = relative(Date.parse(time.dateTime));
+  if (text.startsWith("in ")) return `ends ${text}`;
+  return time.dataset.ending === "online" ? "ending" : `should have ended ${text}`;
+}
+
 function update() {
   if (document.hidden) return;
+  for (const time of document.querySelectorAll("time[data-ending]")) {
+    const text = ending(time);
+    if (time.textContent !== text) time.textContent = text;
+  }
   for (const time of document.querySelectorAll("time[data-relative]")) {
     const text = relative(Date.parse(time.dateTime));
     if (time.textContent !== text) time.textContent = text;
