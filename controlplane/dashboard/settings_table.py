@@ -1,6 +1,5 @@
 """An agent's configuration, key by key: as it should be, as it is, and as a form."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,13 +7,11 @@ from controlplane.audit.difference import same
 from controlplane.configuration.models import ConfigRevision
 from controlplane.configuration.schema import Keys, mutable_keys, problems, secret_keys
 from controlplane.configuration.values import shows_secret
+from controlplane.dashboard.typed import example_of, read_typed, written
 from controlplane.fleet.models import Agent
 from controlplane.reconcile.models import Watch
 
-_NUMBERS = {"int": int, "float": float}
-_NO_SUCH = {"int": "no whole number", "float": "no number", "bool": "neither true nor false"}
-_SIMPLE = frozenset({*_NUMBERS, "bool", "str"})
-_TRUTH = {"true": True, "false": False}
+_TRUTH = ("true", "false")
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,8 @@ class Field:
     minimum: object
     maximum: object
     choices: Sequence[str]
+    example: str
     problem: str = ""
-
-    @property
-    def is_json(self) -> bool:
-        """Whether the input is read as JSON."""
-        return self.kind not in _SIMPLE
 
 
 @dataclass(frozen=True)
@@ -117,13 +110,14 @@ def fields_of(
     return [
         Field(
             key=key,
-            text=given.get(key, _written(revision.values[key])),
+            text=given.get(key, _written(keys[key], revision.values[key])),
             kind=str(keys[key].get("type")),
             optional=keys[key].get("optional") is True,
             help=str(keys[key].get("help", "")),
             minimum=keys[key].get("minimum"),
             maximum=keys[key].get("maximum"),
             choices=_choices(keys[key]),
+            example=example_of(str(keys[key].get("type")), _told_choices(keys[key])),
             problem=wrong.get(key, ""),
         )
         for key in _editable(revision, keys)
@@ -136,13 +130,12 @@ def read_changes(revision: ConfigRevision, keys: Keys, given: Mapping[str, str])
     unreadable: dict[str, str] = {}
     for key in _editable(revision, keys):
         text = given.get(key)
-        if text is None or text == _written(revision.values[key]):
+        if text is None or text == _written(keys[key], revision.values[key]):
             continue
         try:
             value = _read(keys[key], text)
-        except ValueError:
-            kind = str(keys[key].get("type"))
-            unreadable[key] = f"'{text[:40]}' is {_NO_SUCH.get(kind, f'no JSON of type {kind}')}"
+        except ValueError as error:
+            unreadable[key] = str(error)
             continue
         if not same(value, revision.values[key]):
             changes[key] = value
@@ -160,17 +153,19 @@ def _editable(revision: ConfigRevision, keys: Keys) -> list[str]:
 
 
 def _choices(key: Mapping[str, object]) -> list[str]:
+    """Those of which one is chosen."""
     if key.get("type") == "bool":
         return list(_TRUTH)
+    return _told_choices(key) if key.get("type") == "str" else []
+
+
+def _told_choices(key: Mapping[str, object]) -> list[str]:
     choices = key.get("choices")
-    is_one = key.get("type") == "str"
-    return [str(choice) for choice in choices] if isinstance(choices, list) and is_one else []
+    return [str(choice) for choice in choices] if isinstance(choices, list) else []
 
 
-def _written(value: object) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _written(key: Mapping[str, object], value: object) -> str:
+    return written(str(key.get("type")), value)
 
 
 def _read(key: Mapping[str, object], text: str) -> object:
@@ -179,10 +174,4 @@ def _read(key: Mapping[str, object], text: str) -> object:
     if text.strip() == "" and (key.get("optional") or kind != "str"):
         # Not optional: the schema says so better than a parser.
         return None
-    if kind == "bool":
-        if text not in _TRUTH:
-            raise ValueError(text)
-        return _TRUTH[text]
-    if kind in _NUMBERS:
-        return _NUMBERS[kind](text)
-    return text if kind == "str" else json.loads(text)
+    return read_typed(kind, text)

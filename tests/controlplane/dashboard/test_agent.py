@@ -264,6 +264,8 @@ def test_edit__two_values__are_one_revision_by_an_operation(operator, known, run
     [
         ({"set__min_retrieve_tokens": "-1"}, "min_retrieve_tokens: it must be at least 0"),
         ({"set__min_retrieve_tokens": "many"}, "is no whole number"),
+        ({"set__min_retrieve_tokens": "1_0"}, "is no whole number"),
+        ({"set__hit_miss_ratio": "nan"}, "is no number"),
         ({"set__min_retrieve_tokens": ""}, "min_retrieve_tokens: it cannot be null"),
         ({"set__remote_serde": "rot13"}, "remote_serde: it must be one of naive, zstd"),
         ({"set__save_decode_cache": "maybe"}, "is neither true nor false"),
@@ -287,6 +289,57 @@ def test_edit__does_not_fit__says_why_and_keeps_what_was_typed(
                 in (page.content.decode())
             )
     assert Operation.objects.count() == before
+
+
+@pytest.fixture
+def lists(fleet):
+    """What answers for an agent that has keys of several values too."""
+    agent, simulated = fleet()
+    plain = {**simulated.schema["min_retrieve_tokens"], "minimum": None, "maximum": None}
+    simulated.schema["retrieve_locations"] = {
+        **plain,
+        "type": "list[str]",
+        "choices": ["LocalCPUBackend", "LocalDiskBackend"],
+        "optional": True,
+    }
+    simulated.schema["extra_config"] = {**plain, "type": "dict", "optional": True}
+    simulated.conf["retrieve_locations"] = ["LocalCPUBackend", "LocalDiskBackend"]
+    simulated.conf["extra_config"] = None
+    call(agent, "update_conf", b'{"min_retrieve_tokens": 1}')
+    configuration.remember_schema("worker-0", simulated.schema)
+    return simulated
+
+
+def test_edit__list__is_written_with_commas_and_an_example(operator, lists) -> None:
+    page = operator.get(EDIT)
+    assert 'value="LocalCPUBackend, LocalDiskBackend"' in page.content.decode()
+    text = text_of(page)
+    assert (
+        "Such as LocalCPUBackend, LocalDiskBackend or "
+        "[&quot;LocalCPUBackend&quot;, &quot;LocalDiskBackend&quot;] ."
+    ) in text
+    assert "extra_config dict; empty: null" in text
+    assert "Such as {&quot;name&quot;: &quot;value&quot;} ." in text
+
+
+def test_edit__list_as_it_stands__is_no_change(operator, lists) -> None:
+    page = send(operator, set__retrieve_locations="LocalCPUBackend, LocalDiskBackend")
+    assert "Nothing differs" in text_of(page)
+
+
+@pytest.mark.parametrize("text", ["LocalDiskBackend", '["LocalDiskBackend"]'])
+def test_edit__list__is_taken_with_commas_and_as_json(operator, lists, runner, text) -> None:
+    answer = send(operator, set__retrieve_locations=text)
+    operation = runner.wait_for(answer["Location"].split("/")[-2], 10)
+    assert operation.body == {"retrieve_locations": ["LocalDiskBackend"]}
+
+
+@pytest.mark.parametrize("key", ["retrieve_locations", "extra_config"])
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 900 + "1" + "}" * 900])
+def test_edit__nested_without_end__400_naming_it(operator, lists, key, text) -> None:
+    page = send(operator, **{f"set__{key}": text})
+    assert page.status_code == 400
+    assert f"Correct {key} ." in text_of(page)
 
 
 def test_edit__key_that_only_a_start_takes__is_not_sent(operator, known) -> None:
