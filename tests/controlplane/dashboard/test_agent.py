@@ -99,6 +99,44 @@ def test_agent__drifted__both_sides_stand_beside_each_other(operator, known) -> 
     assert "min_retrieve_tokens 1 7 differs" in text_of(operator.get(PAGE))
 
 
+def test_agent__key_that_one_side_has__is_told_of_both(operator, known) -> None:
+    drift = {
+        "min_retrieve_tokens": {"absent": "from", "to": 1},
+        "chunk_size": {"from": 128, "to": 256},
+        "brand_new": {"from": 7, "absent": "to"},
+    }
+    looked_at(*known, drift={"configuration": drift})
+    text = text_of(operator.get(PAGE))
+    assert "min_retrieve_tokens 1 no such key differs" in text
+    assert "brand_new no such key 7 differs" in text
+    assert "chunk_size 256 waits until the agent is restarted 128 differs" in text
+
+
+def test_agent__drift_from_an_earlier_revision__is_not_told_as_what_it_is(operator, known) -> None:
+    agent, simulated = known
+    call(agent, "update_conf", b'{"min_retrieve_tokens": 2}')
+    drift = {"configuration": {"min_retrieve_tokens": {"from": 7, "to": 1}}}
+    looked_at(agent, simulated, drift=drift)
+    assert "min_retrieve_tokens 2 not read" in text_of(operator.get(PAGE))
+
+
+def test_agent__key_that_the_lookup_takes_up__waits_until_it_is_made_anew(operator, known) -> None:
+    agent, simulated = known
+    looked_at(agent, simulated)
+    assert "waits" not in text_of(operator.get(PAGE))
+    call(agent, "update_conf", b'{"hit_miss_ratio": 0.5}')
+    looked_at(agent, simulated)
+    text = text_of(operator.get(PAGE))
+    assert "hit_miss_ratio 0.5 waits until the lookup is recreated 0.5" in text
+    call(agent, "recreate_lookup")
+    assert "waits" not in text_of(operator.get(PAGE))
+    call(agent, "update_conf", b'{"hit_miss_ratio": 0.6}')
+    assert "hit_miss_ratio 0.6 waits" in text_of(operator.get(PAGE))
+    started_anew = {**simulated.status(), "started_at": timezone.now().timestamp() + 1}
+    record_observation(agent, started_anew)
+    assert "waits" not in text_of(operator.get(PAGE))
+
+
 def test_agent__mode_changed_past_the_control_plane__both_sides_stand_beside_each_other(
     operator, known
 ) -> None:
@@ -218,8 +256,9 @@ def test_agent__queries__are_a_handful(viewer, known) -> None:
         call(agent, "enable_freeze")
     with CaptureQueriesContext(connection) as captured:
         assert viewer.get(PAGE).status_code == 200
-    # Session and user, agent, modes, revision, schema, history, chain, cursor.
-    assert len(captured) == 9
+    # Session and user, agent, modes, revision, schema, keys that wait, history, chain,
+    # cursor.
+    assert len(captured) == 10
 
 
 def test_edit__form__has_the_keys_that_can_be_changed_and_no_secret(operator, known) -> None:
