@@ -70,18 +70,9 @@ class AuditFilter(filters.FilterSet):
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Entries that fit all that is asked for; what equals something is looked up
-        together."""
-        given = {
-            name: value
-            for name, value in self.form.cleaned_data.items()
-            if value not in EMPTY_VALUES
-        }
-        equal = {
-            self.filters[name].field_name: value
-            for name, value in given.items()
-            if self.filters[name].method is None
-        }
-        entries = searching.equal_to(queryset, equal)
+        together, and with the text if there is one."""
+        given = self._given()
+        entries = queryset if "text" in given else searching.equal_to(queryset, self._equal())
         for name, value in given.items():
             if self.filters[name].method is not None:
                 entries = self.filters[name].filter(entries, value)
@@ -96,5 +87,17 @@ class AuditFilter(filters.FilterSet):
         return searching.until(entries, value)
 
     def search(self, entries: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        """Entries with that text in their difference."""
-        return searching.containing(entries, value)
+        """Entries with that text in their difference, and with what else is asked for."""
+        return searching.containing(entries, value, self._equal())
+
+    def _given(self) -> dict[str, Any]:
+        asked: dict[str, Any] = self.form.cleaned_data
+        return {name: value for name, value in asked.items() if value not in EMPTY_VALUES}
+
+    def _equal(self) -> dict[str, Any]:
+        """By column, what equals something."""
+        return {
+            self.filters[name].field_name: value
+            for name, value in self._given().items()
+            if self.filters[name].method is None
+        }

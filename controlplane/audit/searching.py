@@ -23,6 +23,7 @@ _NUMBER = "number"
 # PostgreSQL takes a few milliseconds to come across a hundred of them.
 _COMMON = {"sqlite": 2_000, "postgresql": 200}
 _FREQUENT = 20_000
+ANY_VALUES: Mapping[str, Any] = {}
 
 
 def number_of_entries() -> int:
@@ -61,7 +62,7 @@ def equal_to(entries: QuerySet[AuditEntry], values: Mapping[str, Any]) -> QueryS
     first, *others = sorted(values, key=lambda column: _frequency(column, values[column]))
     entries = entries.filter(**{first: values[first]})
     for column in others:
-        entries = entries.filter(_is_among(column, values[column]))
+        entries = entries.filter(_is_among(column, values[column], "audit_auditentry.id"))
     return entries
 
 
@@ -71,40 +72,51 @@ def _frequency(column: str, value: Any) -> int:
     return found[:_FREQUENT].count()
 
 
-def _is_among(column: str, value: Any) -> RawSQL:
-    """A condition: the entry is in the column's index under that value. Left to itself,
-    SQLite would find the one entry by its number and read it."""
+def _is_frequent(column: str, value: Any) -> bool:
+    return _frequency(column, value) >= _FREQUENT
+
+
+def _is_among(column: str, value: Any, number: str) -> RawSQL:
+    """A condition: the entry of that number is in the column's index under that value. Left
+    to itself, SQLite would find the one entry by its number and read it."""
     (index,) = [one.name for one in AuditEntry._meta.indexes if one.fields == [column, "id"]]
     field = cast(Any, AuditEntry._meta.get_field(column)).output_field
     connection = connections[router.db_for_read(AuditEntry)]
     statement = (
         f"EXISTS (SELECT 1 FROM audit_auditentry AS alike INDEXED BY {index} "  # noqa: S608
-        f"WHERE alike.{column} = %s AND alike.id = audit_auditentry.id)"
+        f"WHERE alike.{column} = %s AND alike.id = {number})"
     )
     prepared = field.get_db_prep_value(value, connection)
     return RawSQL(statement, [prepared], BooleanField())  # noqa: S611
 
 
-def containing(entries: QuerySet[AuditEntry], text: str) -> QuerySet[AuditEntry]:
+def containing(
+    entries: QuerySet[AuditEntry], text: str, values: Mapping[str, Any] = ANY_VALUES
+) -> QuerySet[AuditEntry]:
     """Those with the text in their difference, which is canonical JSON, whether in upper
-    or lower case. At least MIN_TEXT characters."""
+    or lower case, and whose columns have exactly these values. At least MIN_TEXT
+    characters."""
     # As it stands inside of a JSON string.
     written = json.dumps(text, ensure_ascii=False)[1:-1]
     vendor = connections[entries.db].vendor
     numbers = _numbers_of_some(written, _COMMON[vendor])
     if len(numbers) < _COMMON[vendor]:
-        return entries.filter(pk__in=numbers)
-    if vendor == "postgresql" or entries.query.where:
-        # There are enough of them to come across soon.
+        return equal_to(entries, values).filter(pk__in=numbers)
+    is_read = vendor == "postgresql" or bool(entries.query.where)
+    if is_read or not all(_is_frequent(column, value) for column, value in values.items()):
+        # There are enough of them to come across soon, or few to read.
         condition = _reads("audit_auditentry.document")
-        return entries.extra(where=[condition], params=[_pattern(written)])  # noqa: S610
+        found = equal_to(entries, values)
+        return found.extra(where=[condition], params=[_pattern(written)])  # noqa: S610
     found = entries.extra(
         tables=["audit_changes"],
         where=["audit_changes.rowid = audit_auditentry.id", "audit_changes MATCH %s"],
         params=[_phrase(written)],
     )
+    for column, value in values.items():
+        found = found.filter(_is_among(column, value, "audit_changes.rowid"))
     number = RawSQL("audit_changes.rowid", [], BigIntegerField())
-    return cast(QuerySet[AuditEntry], found.annotate(**{_NUMBER: number}))
+    return found.annotate(**{_NUMBER: number})
 
 
 def _numbers_of_some(written: str, most: int) -> list[int]:

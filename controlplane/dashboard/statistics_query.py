@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django import forms
+from django.conf import settings
 from django.utils import timezone
 
 from controlplane.rest.filters import BoundedDateTimeField
@@ -51,6 +52,16 @@ FITTING = {
     365 * _DAY: _DAY,
 }
 """How long a step is that suits a stretch of time; seconds, both."""
+_STEPS = (120, 300, 900, _HOUR, 6 * _HOUR, _DAY)
+_INTERVALS_IN_A_STEP = 1.5
+
+
+def fitting_s(last_s: int) -> int:
+    """As FITTING says, or longer where snapshots are taken less often; seconds."""
+    # They come a poll later than they should.
+    shortest = settings.KVPLANE_STATISTICS_SECONDS * _INTERVALS_IN_A_STEP
+    fitting = (step for step in _STEPS if step >= max(FITTING[last_s], shortest))
+    return next(fitting, _STEPS[-1])
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,7 @@ class StatisticsForm(forms.Form):
     @property
     def bucket_s(self) -> int:
         """The length of a bucket, in seconds."""
-        return self.step_s or FITTING[self.last_s]
+        return self.step_s or fitting_s(self.last_s)
 
     @property
     def span(self) -> tuple[datetime, datetime]:

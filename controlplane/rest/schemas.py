@@ -21,6 +21,7 @@ _TAGS = {
     "config_revisions": "What each agent's configuration should be, was, and was refused to be.",
     "modes": "What the modes of each agent should be now.",
     "mode_changes": "Every change of freeze, hot cache and bypasses.",
+    "tier_statistics": "What each agent's tiers were asked for, had and held, moment by moment.",
     "watches": "How each agent does, and whether it is as it should be.",
     "controllers": "Control loops that run.",
     "audit": "Who asked for what, when, why, and what came of it.",

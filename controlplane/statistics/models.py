@@ -1,7 +1,7 @@
 """Snapshots of what agents counted: the agents forget it when they restart."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.db import models
 
@@ -67,12 +67,12 @@ class Snapshot(models.Model):
         nothing."""
         raise NotImplementedError
 
-    def went_down_since(self, earlier: "Snapshot") -> bool:
+    def went_down_since(self, earlier: Self) -> bool:
         """Whether any count is lower than it was."""
         now = self.counts
         return any(now.get(name, 0) < count for name, count in earlier.counts.items())
 
-    def was_said_before(self, other: "Snapshot") -> bool:
+    def was_said_before(self, other: Self) -> bool:
         """Whether the process that said `other` said this before, though it arrived later;
         the two questions overlapped."""
         raise NotImplementedError
@@ -116,10 +116,8 @@ class ChunkStatisticsSnapshot(Snapshot):
         """The four counts under the names of their columns."""
         return {name: getattr(self, name) for name in self.count_columns}
 
-    def was_said_before(self, other: Snapshot) -> bool:
+    def was_said_before(self, other: Self) -> bool:
         """By the clock of the process: a reset may have come between the two."""
-        if not isinstance(other, ChunkStatisticsSnapshot):
-            return False
         return 0 < other.reported_at - self.reported_at <= _MAX_OVERTAKING_S
 
 
@@ -153,7 +151,7 @@ class TierStatisticsSnapshot(Snapshot):
             said.update({tier_count(tier, name): values[name] for name in TIER_COUNTS})
         return said
 
-    def was_said_before(self, other: Snapshot) -> bool:
+    def was_said_before(self, other: Self) -> bool:
         """Nobody can reset these, so no count of one process goes down."""
         return self.went_down_since(other)
 

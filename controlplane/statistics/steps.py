@@ -17,10 +17,10 @@ from typing import Generic, TypeVar
 from controlplane.fleet.models import Agent, Engine
 from controlplane.fleet.services import AgentNotFound, EngineNotFound
 from controlplane.statistics.models import KINDS, Snapshot
+from controlplane.statistics.standing import standing
 from controlplane.statistics.window import Window
 
 Kind = TypeVar("Kind", bound=Snapshot)
-_ROWS_AT_ONCE = 2_000
 _NOTHING: Mapping[str, int] = {}
 
 
@@ -65,16 +65,19 @@ def tallies_of_engine(kind: type[Kind], engine: str, window: Window) -> list[Tal
 
 @dataclass(frozen=True)
 class _Step(Generic[Kind]):
-    """A snapshot, and what was counted between it and the one before."""
+    """A snapshot, and what was counted between it and the one before; `samples` is how many
+    snapshots it stands for, all of its bucket, run and engine."""
 
     snapshot: Kind
+    samples: int
     counted: Mapping[str, int]
     begins_anew: bool
     """Whether it is the first of a run that followed another."""
 
 
 def _steps(kind: type[Kind], agent: str, window: Window) -> Iterator[_Step[Kind]]:
-    """The agent's snapshots inside the window, oldest first."""
+    """The agent's snapshots inside the window, oldest first, as far as they say more than the
+    next one of their bucket."""
     rows = kind._default_manager.filter(agent=agent).only(
         "agent", "taken_at", "engine", "run", *kind.count_columns
     )
@@ -83,7 +86,8 @@ def _steps(kind: type[Kind], agent: str, window: Window) -> Iterator[_Step[Kind]
     for before in earlier:
         run, counts = before.run, before.counts
     inside = rows.filter(taken_at__gte=window.start, taken_at__lt=window.end)
-    for snapshot in inside.order_by("taken_at", "id").iterator(_ROWS_AT_ONCE):
+    for found in standing(inside, window.size):
+        snapshot = found.snapshot
         now = snapshot.counts
         if run is None:
             base = now
@@ -92,7 +96,7 @@ def _steps(kind: type[Kind], agent: str, window: Window) -> Iterator[_Step[Kind]
         else:
             base = _NOTHING
         counted = {name: count - base.get(name, 0) for name, count in now.items()}
-        yield _Step(snapshot, counted, run not in (None, snapshot.run))
+        yield _Step(snapshot, found.samples, counted, run not in (None, snapshot.run))
         run, counts = snapshot.run, now
 
 
@@ -112,7 +116,7 @@ class _Tallies(Generic[Kind]):
         snapshot = step.snapshot
         index = self._window.index_of(snapshot.taken_at)
         tally = self.of_buckets[index]
-        tally.samples += 1
+        tally.samples += step.samples
         # Steps come in order of agents and time, so those of a run in a bucket do too.
         this = (index, snapshot.agent, snapshot.run)
         tally.runs += this != self._last

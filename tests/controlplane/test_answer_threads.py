@@ -118,6 +118,7 @@ from controlplane.answer_threads import AnswerThreads
 
 def answer():
     started.set()
+    # A slow answer: the process has come to its end meanwhile.
     time.sleep(0.2)
     print("finished")
 

@@ -8,10 +8,15 @@ from controlplane.accounts.models import UserRole
 from tests.support.document import controlplane_document, operations_of
 
 
-def test_openapi__document__is_valid_and_without_warnings(tmp_path):
-    call_command(
-        "spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "schema.yml")
-    )
+def test_openapi__document__is_valid_and_without_warnings(tmp_path, capfd):
+    file = tmp_path / "schema.yml"
+    # Raises CommandError for what is not.
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(file))
+
+    assert file.read_text("utf-8").startswith("openapi: 3.1.1\n")
+    told = capfd.readouterr().err
+    assert "Warning" not in told
+    assert "Error" not in told
 
 
 @pytest.mark.django_db

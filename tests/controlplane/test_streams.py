@@ -166,6 +166,7 @@ def test_stream__client_leaves__is_closed_and_made_no_further() -> None:
         await until(app.closed.is_set)
 
     played(story)
+    assert app.closed.is_set()
 
 
 def test_stream__breaks__is_not_ended_as_if_it_were_complete(caplog) -> None:

@@ -1,7 +1,7 @@
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -9,26 +9,18 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.cache import CacheEngine, Phase, SlotCountMismatch, TooManyTokens
-from engine.config import ConfigError, EngineConfig
+from engine.cache import CacheEngine, SlotCountMismatch, TooManyTokens
 from engine.contract import SlotRun, TokenRange
 from engine.device import SlotOutOfBounds
-from engine.metadata import worker_metadata
 from engine.storage import UnknownBackend
 from engine.storage.payload import payload_of
 from engine.tokens import ChunkKey, InvalidTokens
 
-BuildEngine = Callable[..., CacheEngine]
+from .caching import EVERYTHING, BuildEngine, head
 
 WAIT = 30.0
-EVERYTHING = [SlotRun(0, 63)]
-"""All slots of the engines that build_engine makes."""
 SCATTERED = [SlotRun(32, 39), SlotRun(4, 4), SlotRun(20, 30), SlotRun(0, 3), SlotRun(60, 63)]
 """28 slots: whole blocks, parts of blocks, single slots, not ascending."""
-
-
-def head(num_tokens: int) -> list[SlotRun]:
-    return [SlotRun(0, num_tokens - 1)]
 
 
 def frozen_state(engine: CacheEngine) -> tuple[list[ChunkKey], list[bytes], object]:
@@ -166,41 +158,6 @@ def test_lookup__of_the_coldest_request__does_not_save_it(build_engine: BuildEng
     assert engine.lookup(range(0, 8)) == 0
 
 
-def test_config__save_unfull_chunk_changes__next_calls_follow(
-    build_engine: BuildEngine,
-) -> None:
-    engine = build_engine()
-    assert engine.store(range(12), head(12), "r").num_stored == 8
-    engine.config.update({"save_unfull_chunk": True})
-    assert engine.store(range(12), head(12), "r").num_stored == 4
-    assert engine.retrieve(range(12), head(12), "r").num_retrieved == 12
-    engine.config.update({"save_unfull_chunk": False})
-    assert engine.retrieve(range(12), head(12), "r").num_retrieved == 8
-
-
-def test_config__min_retrieve_tokens_changes__next_retrieve_follows(
-    build_engine: BuildEngine,
-) -> None:
-    engine = build_engine()
-    engine.store(range(16), head(16), "r")
-    engine.config.update({"min_retrieve_tokens": 17})
-    engine.kv_cache.fill_random(seed=2)
-    before = engine.checksums(EVERYTHING, 64)
-    assert engine.retrieve(range(32), head(32), "r") == (32, 0)
-    assert engine.checksums(EVERYTHING, 64) == before
-    engine.config.update({"min_retrieve_tokens": 16})
-    assert engine.retrieve(range(32), head(32), "r") == (32, 16)
-
-
-def test_config__save_decode_cache_changes__next_decode_store_follows(
-    build_engine: BuildEngine,
-) -> None:
-    engine = build_engine()
-    assert engine.store(range(8), head(8), "r", Phase.DECODE) == (8, 0)
-    engine.config.update({"save_decode_cache": True})
-    assert engine.store(range(8), head(8), "r", Phase.DECODE) == (8, 8)
-
-
 def test_freeze__store_retrieve_lookup__change_no_bit_and_no_order(
     build_engine: BuildEngine,
 ) -> None:
@@ -321,25 +278,6 @@ def test_disable_hot_cache__empties_and_stops_writes_until_enabled(
     assert engine.hot_cache_enabled
     assert engine.lookup(range(8)) == 0
     assert engine.store(range(8), head(8), "r").num_stored == 8
-
-
-def test_build__local_cpu_is_false__starts_with_the_hot_cache_off(
-    build_engine: BuildEngine,
-) -> None:
-    engine = build_engine(local_cpu=False)
-    assert not engine.hot_cache_enabled
-    assert engine.store(range(8), head(8), "r").num_stored == 0
-
-
-def test_build__memory_below_one_chunk__names_the_key(build_engine: BuildEngine) -> None:
-    with pytest.raises(ConfigError, match="max_local_cpu_size"):
-        build_engine(chunks=0)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
-def test_build__cuda_is_absent__names_the_key(build_engine: BuildEngine) -> None:
-    with pytest.raises(ConfigError, match="'device' is cuda"):
-        build_engine(device="cuda")
 
 
 def test_clear__frozen_or_not__removes_and_counts_chunks(build_engine: BuildEngine) -> None:
@@ -482,18 +420,3 @@ def test_kvcache_info_and_backends__describe_the_engine(build_engine: BuildEngin
     engine = build_engine()
     assert engine.backends == ("LocalCPUBackend",)
     assert engine.kvcache_info()["model.layers.0"]["shape"] == [2, 16, 4, 2, 8]
-
-
-def test_build__kv_cache_larger_than_any_memory__is_refused_naming_the_key() -> None:
-    config = EngineConfig.load(
-        flags={"num_blocks": 1 << 31, "num_kv_heads": 4096, "head_size": 65536, "device": "cpu"}
-    )
-    with pytest.raises(ConfigError, match="num_blocks"):
-        CacheEngine.build(config, worker_metadata(config, 0, "engine"))
-
-
-def test_build__chunks_larger_than_any_memory__is_refused_naming_the_key(
-    build_engine: BuildEngine,
-) -> None:
-    with pytest.raises(ConfigError, match="max_local_cpu_size"):
-        build_engine(chunks=300_000_000_000)

@@ -16,7 +16,7 @@ from controlplane.dashboard.numbers import (
     numbers_of,
     token_columns,
 )
-from controlplane.dashboard.statistics_query import FITTING, RECENT_SPANS, Subject
+from controlplane.dashboard.statistics_query import RECENT_SPANS, Subject, fitting_s
 from controlplane.dashboard.tier_charts import hit_rate_chart, tokens_chart, used_bytes_chart
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.fleet.models import Agent
@@ -46,13 +46,14 @@ class AgentCharts(DashboardView):
         last_s = int(form.cleaned_data.get("last") or _DEFAULT_S)
         until = timezone.now()
         since = until - timedelta(seconds=last_s)
-        measured = measure(Subject("agent", name), [name], since, until, FITTING[last_s])
+        bucket_s = fitting_s(last_s)
+        measured = measure(Subject("agent", name), [name], since, until, bucket_s)
         context: dict[str, object] = {
             "agent": agent,
             "form": form,
             "spans": RECENT_SPANS,
             "last_s": last_s,
-            "bucket_s": FITTING[last_s],
+            "bucket_s": bucket_s,
             "measured": measured,
             **_drawn(measured),
         }

@@ -11,9 +11,9 @@ from controlplane.audit import services as audit
 from controlplane.audit.background import Verifier
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.verifying import verify_on_record
+from tests.support.waiting import eventually
 
 from ..conftest import ACTOR
-from ..operations.test_fleet_operations import wait_until
 
 LIST = "/admin/audit/auditentry/"
 VERIFY = f"{LIST}verify/"
@@ -144,7 +144,7 @@ def test_verify__that_takes_long__does_not_keep_the_page_and_is_shown(
     assert verifier.start(actor=ACTOR, request_id="again", wait_seconds=0) is False
     go_on.set()
     assert done.wait(10)
-    wait_until(lambda: not verifier.progress().is_running)
+    eventually(lambda: not verifier.progress().is_running)
     assert "Being verified" not in badge(client)
 
 

@@ -1,6 +1,7 @@
 """Cancelling, retrying and taking back operations from the admin."""
 
 import threading
+from uuid import uuid4
 
 import pytest
 
@@ -9,8 +10,9 @@ from controlplane.audit.models import AuditEntry
 from controlplane.forwarding.transport import NotSent
 from controlplane.modes.models import DesiredMode
 from controlplane.operations.models import Operation, OperationTarget, State
+from tests.support.waiting import eventually
 
-from ..operations.test_fleet_operations import start, states, wait_until
+from ..operations.asking import start, states
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LIST = "/admin/operations/operation/"
@@ -21,7 +23,8 @@ def page(name: str) -> str:
 
 
 def do(client, name, *operations, reason="it went wrong", **more):
-    sent = {"keys": "\n".join(str(key) for key in operations), "reason": reason}
+    keys = "\n".join(str(key) for key in operations)
+    sent = {"keys": keys, "reason": reason, "key": uuid4().hex}
     return client.post(page(name), sent, follow=True, **more)
 
 
@@ -152,7 +155,7 @@ def test_cancel__under_way__calls_nobody_else_and_keeps_the_reason(page_as, flee
     _, second = fleet("worker-1")
     first.before = lambda method, path: go_on.wait(10)
     operation = start(operator_api, wait="0", strategy={"wave_size": 1}).json()
-    wait_until(lambda: first.asked.get("PUT /freeze/enable"))
+    eventually(lambda: first.asked.get("PUT /freeze/enable"))
     client = page_as(UserRole.OPERATOR)
     assert buttons(client, operation["id"]) == {"cancel"}
 
@@ -160,7 +163,7 @@ def test_cancel__under_way__calls_nobody_else_and_keeps_the_reason(page_as, flee
 
     go_on.set()
     assert "is cancelled" in answer.content.decode()
-    wait_until(lambda: State(Operation.objects.get().state).is_final)
+    eventually(lambda: State(Operation.objects.get().state).is_final)
     assert second.freeze is False
     assert AuditEntry.objects.get(action="operation.cancel").reason == "wrong agents"
 

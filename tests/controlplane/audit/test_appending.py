@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +10,7 @@ from django.db import DatabaseError, connection, transaction
 from controlplane.audit import appending, turns
 from controlplane.audit.entries import Encoded
 from controlplane.audit.models import AuditEntry
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DEADLINE_SECONDS = 30.0
@@ -33,10 +33,7 @@ class Writers:
 
     def go_on(self) -> None:
         """Let the first one go on when all others wait, and wait until all are done."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while len(appending._gatherer._waiting) < len(self._threads) - 1:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        eventually(lambda: len(appending._gatherer._waiting) >= len(self._threads) - 1)
         self.may_go_on.set()
         for thread in self._threads:
             thread.join(DEADLINE_SECONDS)

@@ -1,7 +1,6 @@
 """Whoever hammers the door fills no disk, and what is left out is counted."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from django.db import DatabaseError
@@ -16,6 +15,7 @@ from controlplane.audit.keeper import AuditKeeper
 from controlplane.audit.keys import key_ring
 from controlplane.audit.limiter import DenialLimiter, source_of
 from controlplane.audit.models import AuditEntry
+from tests.support.waiting import eventually
 
 DEADLINE_SECONDS = 20.0
 
@@ -134,6 +134,11 @@ def test_left_out__cannot_be_recorded__is_counted_on(monkeypatch):
     assert denials()[-1].request["left_out"] == 21
 
 
+def left_out() -> int:
+    """How many denials are told as a number only."""
+    return sum(entry.request.get("left_out", 0) for entry in denials())
+
+
 def _fail(*_: object) -> None:
     raise DatabaseError("the disk is full")
 
@@ -152,8 +157,10 @@ class TestKeeper:
         keeper.start()
         for _ in range(15):
             call("192.0.2.7")
-        _wait_until(lambda: sum(e.request.get("left_out", 0) for e in denials()) == 5)
+        eventually(lambda: left_out() == 5)
         keeper.stop()
+
+        assert left_out() == 5
 
     def test_end_of_the_process__what_was_left_out_is_recorded(self, settings):
         settings.KVPLANE_AUDIT_HEAD_SECONDS = 3600.0
@@ -180,15 +187,8 @@ class TestKeeper:
         write()
         keeper = AuditKeeper()
         keeper.start()
-        _wait_until(lambda: any((tmp_path / "heads").glob("heads-*.jsonl")))
+        eventually(lambda: any((tmp_path / "heads").glob("heads-*.jsonl")))
         keeper.stop()
 
         assert "nobody foresaw it" in caplog.text
         assert "nor this" in caplog.text
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)

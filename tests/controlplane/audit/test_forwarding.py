@@ -6,7 +6,6 @@ import json
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -29,16 +28,10 @@ from controlplane.audit.forwarding.receivers import (
 from controlplane.audit.forwarding.syslog import SyslogDelivery, format_message
 from controlplane.audit.forwarding.webhook import WebhookDelivery, sign
 from controlplane.audit.models import AuditEntry, ForwardingCursor
+from tests.support.waiting import eventually
 
 SECRET = "a-secret-of-sufficient-length"
 DEADLINE_SECONDS = 20.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 class Receiver(ThreadingHTTPServer):
@@ -125,11 +118,11 @@ def test_webhook__entries__arrive_in_order_and_signed(receiver, run, write):
     begin()
     run(webhook(receiver))
     written = [write(number).pk for number in range(250)]
-    wait_until(lambda: len(receiver.taken) >= 250)
+    eventually(lambda: len(receiver.taken) >= 250)
 
     assert receiver.taken == written
     assert all(good for _, good in receiver.calls)
-    wait_until(lambda: ForwardingCursor.objects.get().last_id == written[-1])
+    eventually(lambda: ForwardingCursor.objects.get().last_id == written[-1])
 
 
 def test_webhook__fails_and_comes_back__nothing_is_lost_and_order_is_kept(receiver, run, write):
@@ -137,13 +130,13 @@ def test_webhook__fails_and_comes_back__nothing_is_lost_and_order_is_kept(receiv
     receiver.statuses = [500, 302, 429]
     written = [write(number).pk for number in range(5)]
     run(webhook(receiver))
-    wait_until(lambda: len(receiver.taken) >= 5)
+    eventually(lambda: len(receiver.taken) >= 5)
 
     assert receiver.taken == written
     # The receiver can tell a repetition by its name.
     assert {name for name, _ in receiver.calls} == {f"audit-{written[0]}-{written[-1]}"}
     assert len(receiver.calls) == 4
-    wait_until(lambda: ForwardingCursor.objects.get().attempts == 0)
+    eventually(lambda: ForwardingCursor.objects.get().attempts == 0)
 
 
 def test_webhook__nobody_listens__error_stands_at_the_cursor(run, write, settings):
@@ -151,7 +144,7 @@ def test_webhook__nobody_listens__error_stands_at_the_cursor(run, write, setting
     write()
     address = Webhook("http://anna:hush@127.0.0.1:9/x", SECRET, 1.0)
     run(Forwarder("webhook", WebhookDelivery(address)))
-    wait_until(lambda: ForwardingCursor.objects.get().attempts > 0)
+    eventually(lambda: ForwardingCursor.objects.get().attempts > 0)
 
     cursor = ForwardingCursor.objects.get()
     assert cursor.last_id == 0
@@ -183,7 +176,7 @@ def test_forwarder__unexpected_error__is_logged_and_nothing_is_lost(
     monkeypatch.setattr(forwarding, "_PAUSE_AFTER_FAULT_S", 0.01)
     odd, written = Odd(), write().pk
     run(Forwarder("webhook", odd))
-    wait_until(lambda: odd.taken == [written])
+    eventually(lambda: odd.taken == [written])
 
     assert "nobody foresaw it" in caplog.text
 
@@ -193,20 +186,20 @@ def test_webhook__hangs__nobody_who_writes_waits(receiver, run, write):
     receiver.go_on.clear()
     write()
     run(webhook(receiver))
-    wait_until(lambda: ForwardingCursor.objects.get().holder != "")
+    eventually(lambda: ForwardingCursor.objects.get().holder != "")
     written = [write(number).pk for number in range(20)]
 
     assert receiver.taken == []
     receiver.go_on.set()
-    wait_until(lambda: receiver.taken[-20:] == written)
+    eventually(lambda: receiver.taken[-20:] == written)
 
 
 def test_forwarder__first_start__begins_with_what_comes_after(receiver, run, write):
     write()
     run(webhook(receiver))
-    wait_until(lambda: ForwardingCursor.objects.exists())
+    eventually(lambda: ForwardingCursor.objects.exists())
     later = write().pk
-    wait_until(lambda: bool(receiver.taken))
+    eventually(lambda: bool(receiver.taken))
 
     assert receiver.taken == [later]
 
@@ -215,12 +208,12 @@ def test_forwarder__stopped_and_started__goes_on_where_it_was(receiver, run, wri
     begin()
     first = run(webhook(receiver))
     one = write().pk
-    wait_until(lambda: receiver.taken == [one])
+    eventually(lambda: receiver.taken == [one])
     first.set()
-    wait_until(lambda: ForwardingCursor.objects.get().holder == "")
+    eventually(lambda: ForwardingCursor.objects.get().holder == "")
     other = write().pk
     run(webhook(receiver))
-    wait_until(lambda: len(receiver.taken) == 2)
+    eventually(lambda: len(receiver.taken) == 2)
 
     assert receiver.taken == [one, other]
 
@@ -230,7 +223,7 @@ def test_forwarders__two_of_them__one_delivers(receiver, run, write):
     run(webhook(receiver))
     run(webhook(receiver))
     written = [write(number).pk for number in range(50)]
-    wait_until(lambda: len(receiver.taken) >= 50)
+    eventually(lambda: len(receiver.taken) >= 50)
 
     assert receiver.taken == written
 
@@ -240,7 +233,9 @@ def test_forwarder__holder_is_gone__another_takes_over(receiver, run, write):
     ForwardingCursor.objects.update(holder="gone:1:x", held_until=timezone.now())
     written = write().pk
     run(webhook(receiver))
-    wait_until(lambda: receiver.taken == [written])
+    eventually(lambda: receiver.taken == [written])
+
+    assert ForwardingCursor.objects.get().holder != "gone:1:x"
 
 
 def test_syslog__tcp__messages_arrive_whole_and_counted(run, write):

@@ -223,3 +223,57 @@ def test_equal_to__any_values__finds_what_has_all_of_them(
         for entry, values in zip(entries, written, strict=True)
         if wanted.items() <= values.items()
     }
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="plans of SQLite")
+def test_page__of_a_common_text_and_a_frequent_value__is_led_by_the_text(
+    db, write, viewer_api, monkeypatch, django_assert_max_num_queries
+):
+    monkeypatch.setitem(searching._COMMON, connection.vendor, 2)
+    monkeypatch.setattr(searching, "_FREQUENT", 2)
+    for number in range(1, 9):
+        write(number, agent=f"agent-{number % 4}", outcome="failed")
+    with django_assert_max_num_queries(8) as captured:
+        found = viewer_api.get("/api/v1/audit/?text=max_local&outcome=failed&agent=agent-0")
+    (page,) = [query["sql"] for query in captured if '"document"' in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {page}")
+        plan = " ".join(row[3] for row in cursor.fetchall())
+
+    assert [entry["agent"] for entry in found.json()["results"]] == ["agent-0", "agent-0"]
+    assert "SCAN audit_changes VIRTUAL TABLE" in plan
+    assert "SEARCH alike USING INDEX audit_outcome (outcome=? AND id=?" in plan
+    assert "SEARCH alike USING INDEX audit_agent (agent=? AND id=?" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@MANY
+@given(
+    written=st.lists(st.fixed_dictionaries({**VALUES, "after": TEXTS}), max_size=6),
+    wanted=st.fixed_dictionaries({}, optional=VALUES),
+    text=st.data(),
+    frequent=st.sampled_from([1, 2, 20_000]),
+    common=st.sampled_from([1, 2, 2000]),
+)
+def test_containing__any_text_and_values__finds_what_has_both(
+    db, write, monkeypatch, written, wanted, text, frequent, common
+):
+    monkeypatch.setattr(searching, "_FREQUENT", frequent)
+    monkeypatch.setitem(searching._COMMON, connection.vendor, common)
+    known = [dict(values) for values in written]
+    texts = [values.pop("after") for values in known]
+    sought = text.draw(st.sampled_from(["max_local", *texts]))
+    entries = [
+        write(before={}, after={content: content}, **values)
+        for content, values in zip(texts, known, strict=True)
+    ]
+    numbers = {entry.pk for entry in entries}
+
+    with_text = {entry.pk for entry in containing(AuditEntry.objects.all(), sought)}
+    found = {entry.pk for entry in containing(AuditEntry.objects.all(), sought, wanted)}
+
+    assert found & numbers == {
+        entry.pk
+        for entry, values in zip(entries, known, strict=True)
+        if entry.pk in with_text and wanted.items() <= values.items()
+    }

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from datetime import timedelta
 
 import pytest
@@ -18,6 +17,7 @@ from controlplane.operations.models import Operation, State
 from controlplane.reconcile.finishing import Finisher
 from engine.contract import Role
 from tests.controlplane.commands.running import run, run_json
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,13 +32,6 @@ def hang(method, path):
 
 def three(fleet):
     return [fleet(f"worker-{number}")[1] for number in range(3)]
-
-
-def wait_until(condition, seconds=15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.01)
 
 
 def changes(simulated) -> int:
@@ -244,7 +237,7 @@ def test_wait__0__is_left_to_the_controllers(fleet):
     assert "No controller runs just now" in finished.why
     assert not any(agent.freeze for agent in simulated)
     Finisher().finish_abandoned(10)
-    wait_until(lambda: Operation.objects.get().state == State.SUCCEEDED)
+    eventually(lambda: Operation.objects.get().state == State.SUCCEEDED)
     assert all(agent.freeze for agent in simulated)
 
 
@@ -268,7 +261,7 @@ def test_patience__ends_before_the_operation__controllers_go_on(fleet, how):
         "pending",
     ]
     Finisher().finish_abandoned(10)
-    wait_until(lambda: Operation.objects.get().state == State.SUCCEEDED)
+    eventually(lambda: Operation.objects.get().state == State.SUCCEEDED)
     assert [agent.asked["PUT /freeze/enable"] for agent in simulated] == [1, 1, 1]
 
 

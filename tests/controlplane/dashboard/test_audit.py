@@ -10,9 +10,9 @@ from django.test.utils import CaptureQueriesContext
 
 from controlplane.audit import background, guards, services
 from controlplane.audit.models import AuditEntry
+from tests.support.waiting import eventually
 
 from ..conftest import ACTOR
-from ..operations.test_fleet_operations import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -188,7 +188,7 @@ def test_verify_now__takes_long__page_does_not_wait_and_the_log_is_read_once(
 
     assert len(begun) == 1
     go_on.set()
-    wait_until(lambda: not verifier.progress().is_running)
+    eventually(lambda: not verifier.progress().is_running)
 
 
 @pytest.mark.django_db(transaction=True)

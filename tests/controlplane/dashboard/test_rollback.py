@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 
 import pytest
 from django.db import connection
@@ -13,6 +12,7 @@ from controlplane.dashboard import rollbacks
 from controlplane.forwarding.transport import NotSent, TimedOut
 from controlplane.operations.models import Operation, OperationTarget
 from tests.controlplane.commands.running import run, run_json
+from tests.support.waiting import eventually
 
 # What is taken back in another thread has connections of its own.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -239,10 +239,7 @@ def test_rollback__agent_is_slow__page_does_not_wait_and_says_so(
     assert called.wait(10)
     assert 'data-refresh="5"' in operator.get(url_of(operation)).content.decode()
     answered.set()
-    deadline = time.monotonic() + 10
-    while not OperationTarget.objects.get(operation=operation).undone:
-        assert time.monotonic() < deadline, "it was not taken back"
-        time.sleep(0.01)
+    eventually(lambda: OperationTarget.objects.get(operation=operation).undone)
     assert simulated.freeze is False
     assert "data-refresh" not in operator.get(url_of(operation)).content.decode()
 

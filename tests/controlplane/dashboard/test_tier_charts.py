@@ -226,6 +226,14 @@ def test_agent_charts__time_that_is_none__400_naming_it(viewer, recent, path, st
     assert ("last: Select a valid choice" in text_of(page)) == (status == 400)
 
 
+@pytest.mark.parametrize(("interval", "step"), [(60.0, "120"), (10.0, "120"), (600.0, "900")])
+def test_agent_charts__snapshots_are_taken_seldom__a_step_is_longer_than_from_one_to_the_next(
+    viewer, recent, settings, interval, step
+) -> None:
+    settings.KVPLANE_STATISTICS_SECONDS = interval
+    assert f"in steps of {step} s" in text_of(viewer.get(f"{CHARTS}?last=3600"))
+
+
 def test_agent_charts__unknown_agent__404_page(viewer) -> None:
     page = viewer.get("/dashboard/agents/nobody/charts/")
     assert page.status_code == 404

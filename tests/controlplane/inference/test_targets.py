@@ -329,7 +329,8 @@ def test_read__authenticated__two_queries(
     make_agent()
     viewer_api.get("/freeze/status")
     with django_assert_num_queries(2):
-        viewer_api.get("/agents/worker-0/freeze/status")
+        answer = viewer_api.get("/agents/worker-0/freeze/status")
+    assert answer.status_code == 200
 
 
 def test_change__logged_in_browser__body_arrives_though_csrf_is_checked(

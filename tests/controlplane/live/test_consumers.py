@@ -152,6 +152,7 @@ def test_watcher__never_quiet_and_nothing_for_it__is_told_how_far_it_came(table,
             while True:
                 table.add("other.kind")
                 await push()
+                # How often it is pushed, not what is waited for.
                 await asyncio.sleep(0.01)
 
         busy = asyncio.create_task(go_on_and_on())

@@ -19,7 +19,7 @@ from controlplane.operations.runner import Runner
 from engine.contract import ContractError
 
 from ..conftest import ACTOR
-from .test_fleet_operations import start
+from .asking import start
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

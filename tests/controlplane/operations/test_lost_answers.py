@@ -1,8 +1,6 @@
 """Answers that come late, never, or twice, and what is made of them."""
 
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 from django.db import OperationalError, connection, connections, transaction
@@ -18,6 +16,7 @@ from controlplane.modes.services import Switch, Wish
 from controlplane.operations import importing, sampling
 from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.reconcile.loop import ControlLoop
+from tests.support.waiting import eventually
 
 from ..conftest import ACTOR
 
@@ -33,13 +32,6 @@ def loop(transactional_db, settings):
     controller = ControlLoop("test:1:a")
     yield controller
     controller.close()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def answer(method: str, path: str) -> None:
@@ -80,7 +72,7 @@ def test_unknown_outcome__found_out_while_others_are_called__operation_goes_on(
     simulated[0].before, simulated[1].before = lose, hold
     asked = {"action": "freeze.enable", "selector": {"everybody": True}, "strategy": strategy}
     made = operator_api.post(URL, data=asked, format="json")
-    wait_until(lambda: OperationTarget.objects.filter(state=State.UNKNOWN).exists())
+    eventually(lambda: OperationTarget.objects.filter(state=State.UNKNOWN).exists())
     simulated[0].before = answer
     operation = Operation.objects.get(pk=made.json()["id"])
 
@@ -88,11 +80,11 @@ def test_unknown_outcome__found_out_while_others_are_called__operation_goes_on(
         loop.go_round()
         return not operation.targets.filter(state=State.UNKNOWN).exists()
 
-    wait_until(found_out)
+    eventually(found_out)
     operation.refresh_from_db()
     assert operation.finished_at is None
     go_on.set()
-    wait_until(lambda: Operation.objects.get(pk=operation.pk).finished_at is not None)
+    eventually(lambda: Operation.objects.get(pk=operation.pk).finished_at is not None)
 
     operation.refresh_from_db()
     assert operation.state == State.SUCCEEDED

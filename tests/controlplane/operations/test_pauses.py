@@ -10,8 +10,9 @@ from controlplane.operations import pausing
 from controlplane.operations.models import Operation, State
 from controlplane.operations.runner import Runner
 from controlplane.reconcile.finishing import Finisher
+from tests.support.waiting import eventually
 
-from .test_fleet_operations import URL, done, start, states, wait_until
+from .asking import URL, done, start, states
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = {"canary": 1, "pause_s": 600}
@@ -29,7 +30,7 @@ def runner(monkeypatch):
 
 def begin_paused(api, strategy, **asked) -> str:
     identifier = start(api, wait="0", strategy=strategy, **asked).json()["id"]
-    wait_until(lambda: Operation.objects.get(pk=identifier).paused_until is not None)
+    eventually(lambda: Operation.objects.get(pk=identifier).paused_until is not None)
     return identifier
 
 
@@ -63,9 +64,9 @@ def test_pause__database_is_away__is_asked_now_and_then_and_again_when_it_is_bac
         return still_ours(operations)
 
     monkeypatch.setattr(pausing, "_still_ours", away)
-    wait_until(lambda: len(asked) > 4, seconds=20)
+    eventually(lambda: len(asked) > 4, seconds=20)
     operator_api.post(f"{URL}{identifier}/cancel")
-    wait_until(lambda: Operation.objects.get().state == State.CANCELLED, seconds=5)
+    eventually(lambda: Operation.objects.get().state == State.CANCELLED, seconds=5)
 
     assert asked[3] - asked[0] >= 3 * pausing.LOOK_S
 
@@ -76,7 +77,7 @@ def test_pause__cancelled__ends_at_once_and_calls_no_more(operator_api, fleet, r
 
     operator_api.post(f"{URL}{identifier}/cancel")
 
-    wait_until(lambda: Operation.objects.get().state == State.CANCELLED, seconds=5)
+    eventually(lambda: Operation.objects.get().state == State.CANCELLED, seconds=5)
     assert states(operator_api.get(f"{URL}{identifier}/").json()) == {
         "w0": "succeeded",
         "w1": "cancelled",
@@ -112,11 +113,12 @@ def test_pause__process_ends__another_waits_only_the_rest(operator_api, fleet, r
         simulated.before = lambda method, path: called.append(time.monotonic())
     identifier = begin_paused(operator_api, {"canary": 1, "pause_s": PAUSE_S})
     runner.close()
+    # Time in which no process has it: this is what the other one must not wait again.
     time.sleep(PAUSE_S / 2)
     assert Operation.objects.get(pk=identifier).state == State.RUNNING
 
     Finisher().finish_abandoned(10)
-    wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
+    eventually(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
 
     assert Operation.objects.get(pk=identifier).state == State.SUCCEEDED
     assert PAUSE_S <= called[1] - called[0] < 1.5 * PAUSE_S
@@ -137,7 +139,7 @@ def test_pause__longer_than_the_lease__nobody_takes_it_over(
     identifier = begin_paused(operator_api, LONG)
     first = Operation.objects.get(pk=identifier).lease_until
 
-    wait_until(lambda: timezone.now() > first)
+    eventually(lambda: timezone.now() > first)
 
     assert Operation.objects.get(pk=identifier).lease_until > timezone.now()
 
@@ -150,7 +152,7 @@ def test_pause__taken_over_by_another_process__is_not_gone_on_with_here(
 
     Operation.objects.filter(pk=identifier).update(lease_owner="another:place:1:x")
     pause_is_over = time.monotonic() + 2 * PAUSE_S
-    wait_until(lambda: time.monotonic() > pause_is_over)
+    eventually(lambda: time.monotonic() > pause_is_over)
 
     assert simulated[1].asked == {}
     assert runner.wait_for(Operation.objects.get().pk, 0).state == State.RUNNING

@@ -6,7 +6,7 @@ from controlplane.audit.models import AuditEntry
 from controlplane.operations.models import Operation
 from tests.controlplane.commands.running import run, run_json
 
-from .test_fleet_operations import URL, done, refuse
+from .asking import URL, done, refuse
 
 pytestmark = pytest.mark.django_db(transaction=True)
 GIVEN = [

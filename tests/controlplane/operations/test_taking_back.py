@@ -15,9 +15,10 @@ from controlplane.operations.models import Operation, OperationTarget, State
 from controlplane.operations.recalling import take_back
 from controlplane.reconcile.finishing import Finisher
 from controlplane.reconcile.loop import ControlLoop
+from tests.support.waiting import eventually
 
 from ..conftest import ACTOR
-from .test_fleet_operations import done, refuse, wait_until
+from .asking import done, refuse
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROLLBACK = {"wave_size": 1, "max_failures": 0, "on_failure": "rollback"}
@@ -282,7 +283,7 @@ def test_rollback__process_ended_after_an_undo__another_knows_that_it_was_made(o
     )
 
     Finisher().finish_abandoned(10)
-    wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
+    eventually(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
 
     assert OperationTarget.objects.get(operation=identifier, agent="w0").undone is True
     assert Operation.objects.filter(undo_of=identifier).count() == 1
@@ -305,7 +306,7 @@ def test_rollback__process_ended_during_an_undo__another_finds_out_what_came_of_
     change.update(state="pending", settled_at=None)
 
     Finisher().finish_abandoned(10)
-    wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
+    eventually(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
 
     assert OperationTarget.objects.get(operation=identifier, agent="w0").undone is True
     assert State(Operation.objects.get(pk=back.pk).state) is State.SUCCEEDED
@@ -326,7 +327,7 @@ def test_rollback__process_ended_in_it_and_an_outcome_was_found_out__goes_no_fur
     two[1].asked.clear()
 
     Finisher().finish_abandoned(10)
-    wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
+    eventually(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
 
     assert two[1].asked == {}
     assert OperationTarget.objects.get(operation=identifier, agent="w1").state == State.CANCELLED
@@ -356,7 +357,7 @@ def test_rollback__undo_is_being_finished_by_another__is_waited_for(operator_api
     Finisher().finish_abandoned(10)
     assert tried.wait(10)
     recovery.finish(back, ACTOR, timeout=5)
-    wait_until(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
+    eventually(lambda: State(Operation.objects.get(pk=identifier).state).is_final)
 
     assert OperationTarget.objects.get(operation=identifier, agent="w0").undone is True
 

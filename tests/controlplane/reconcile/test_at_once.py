@@ -11,6 +11,8 @@ from controlplane.modes.models import DesiredMode
 from controlplane.operations.models import Operation
 from controlplane.reconcile.loop import ControlLoop
 
+from .going_round import rounds
+
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 SECONDS = 4.0
 HONEST = {200, 202, 400, 409}
@@ -67,6 +69,7 @@ def test_all_at_once__nothing_fails_and_the_agents_end_as_desired(
         agent.freeze = not agent.freeze
         if number % 5 == 0:
             agent.restart()
+        # How often somebody meddles, not what is waited for.
         time.sleep(0.05)
 
     def care(number):
@@ -84,8 +87,7 @@ def test_all_at_once__nothing_fails_and_the_agents_end_as_desired(
     for thread in threads:
         thread.join()
     for _ in range(6):
-        time.sleep(0.002)
-        loop.go_round()
+        rounds(loop)
         other.go_round()
         # Waiting for the next repair is not what is tried here.
         loop_watches_try_again()

@@ -1,6 +1,5 @@
 """Modes whose time is up, on agents that do not want to go back."""
 
-import time
 from datetime import timedelta
 
 import pytest
@@ -12,14 +11,9 @@ from controlplane.modes.models import DesiredMode, ModeChange
 from controlplane.operations.models import Operation
 from controlplane.reconcile.models import Policy, Watch
 
+from .going_round import rounds
+
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def rounds(loop, count=1) -> None:
-    for _ in range(count):
-        # What was settled must be older than the next question.
-        time.sleep(0.002)
-        loop.go_round()
 
 
 def let_time_pass(mode="freeze") -> None:

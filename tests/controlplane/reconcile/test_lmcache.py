@@ -1,20 +1,14 @@
 """The control loop over an LMCache process, which tells neither boot id nor schema."""
 
-import time
-
 import pytest
 
 from controlplane.configuration.models import ConfigRevision
 from controlplane.fleet.models import Agent, Dialect
 from controlplane.modes.models import DesiredMode
 
+from .going_round import rounds
+
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def rounds(loop, count=1) -> None:
-    for _ in range(count):
-        time.sleep(0.002)
-        loop.go_round()
 
 
 def test_lmcache__polled__is_online_and_its_state_is_taken_up(loop, fleet):

@@ -12,18 +12,14 @@ from controlplane.forwarding.transport import NotSent
 from controlplane.operations.models import Operation
 from controlplane.reconcile import services
 from controlplane.reconcile.models import Policy, Watch
+from tests.support.waiting import eventually
 
 from ..conftest import ACTOR
+from .going_round import rounds
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WATCH = "/api/v1/watches/worker-0"
 DEADLINE_SECONDS = 20.0
-
-
-def rounds(loop, count=1) -> None:
-    for _ in range(count):
-        time.sleep(0.002)
-        loop.go_round()
 
 
 def during_the_next_put(simulated, action):
@@ -161,8 +157,5 @@ def test_agent_that_hangs__the_round_goes_on_and_others_are_cared_for(loop, flee
     # Nobody else attends to it, nor does the loop a second time, while it hangs.
     assert hanging.asked["PUT /freeze/disable"] == 1
     go_on.set()
-    end = time.monotonic() + DEADLINE_SECONDS
-    while hanging.freeze:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    eventually(lambda: not hanging.freeze)
     connections.close_all()

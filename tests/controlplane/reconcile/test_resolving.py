@@ -1,7 +1,5 @@
 """Outcomes that stay unknown, and what the loop makes of them."""
 
-import time
-
 import pytest
 from django.utils import timezone
 
@@ -12,13 +10,9 @@ from controlplane.modes.models import DesiredMode, ModeChange
 from controlplane.operations import services
 from controlplane.operations.models import Operation, OperationTarget
 
+from .going_round import rounds
+
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def rounds(loop, count=1) -> None:
-    for _ in range(count):
-        time.sleep(0.002)
-        loop.go_round()
 
 
 def talking(method, path):

@@ -85,6 +85,16 @@ def test_series__bucket_without_a_sample__is_a_gap_and_the_later_one_has_it_all(
     assert later.tiers == {MEMORY: TierUse(20, 15, 1, KIB, 64 * KIB)}
 
 
+def test_series__parts_of_a_second_before_a_bucket_ends__belong_to_it(reporter):
+    for seconds, looked_up in ((0, 0), (59.9997, 7), (60, 9), (119.9997, 12)):
+        reporter.says_memory(seconds, looked_up, 0)
+
+    first, second = minutes(0, 2)
+
+    assert (first.samples, first.tiers[MEMORY].looked_up_tokens) == (2, 7)
+    assert (second.samples, second.tiers[MEMORY].looked_up_tokens) == (2, 5)
+
+
 def test_series__restart__counts_from_zero_and_says_when(reporter):
     reporter.says_memory(0, 1_000, 500)
     reporter.boot_id = "boot-2"

@@ -13,8 +13,11 @@ from engine.contract import SlotRun, TokenRange
 from engine.device.configured import spec_of
 from engine.lookup.index import LocalWorkers
 from engine.lookup.managing import LookupClients, LookupServers
+from engine.lookup.statistics import ChunkStatistics, UniqueCounter, make_counter
 from engine.metadata import scheduler_metadata, worker_metadata
 from engine.storage import slot_stride
+
+from .counting import GatedCounter, Make, Settings
 
 CHUNK = 8
 SHAPE: dict[str, object] = {
@@ -111,3 +114,28 @@ def deploy() -> Iterator[Deploy]:
 def head(num_tokens: int) -> list[SlotRun]:
     """The first slots."""
     return [SlotRun(0, num_tokens - 1)]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Makes statistics that are started and, in the end, closed."""
+    made: list[ChunkStatistics] = []
+
+    def make_statistics(counter: UniqueCounter | None = None, **options: object) -> ChunkStatistics:
+        options.setdefault("settings", Settings())
+        chosen = counter or make_counter("memory_bloom_filter", capacity=100_000)
+        statistics = ChunkStatistics(chosen, **options)  # type: ignore[arg-type]
+        made.append(statistics)
+        statistics.start()
+        return statistics
+
+    yield make_statistics
+    for statistics in made:
+        statistics.close()
+
+
+@pytest.fixture
+def gated() -> Iterator[GatedCounter]:
+    counter = GatedCounter()
+    yield counter
+    counter.gate.set()
