@@ -34,7 +34,8 @@ def _changes_since(agent: Agent, started_at: datetime) -> list[tuple[datetime, d
     found = ConfigRevision.objects.filter(
         agent=agent.name, state__in=_CAME_TO_PASS, settled_at__gte=started_at
     ).exclude(source=Source.IMPORT)
-    return list(found.order_by("-number").values_list("settled_at", "diff")[:_NEWEST])
+    rows = found.order_by("-number").values_list("settled_at", "diff")[:_NEWEST]
+    return [(settled_at, diff) for settled_at, diff in rows if settled_at is not None]
 
 
 def _made_anew(agent: Agent) -> datetime | None:
