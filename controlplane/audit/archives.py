@@ -25,6 +25,15 @@ from controlplane.audit.verification import (
 )
 
 _MAX_LINE = 16 << 20
+_UNREADABLE = (
+    EOFError,
+    zlib.error,
+    gzip.BadGzipFile,
+    ValueError,
+    TypeError,
+    KeyError,
+    RecursionError,
+)
 
 
 def verify_archive(path: Path, keys: KeyRing, heads: Path) -> Report:
@@ -72,7 +81,7 @@ class _ArchiveCheck:
             int(manifest["first"]), int(manifest["last"]), int(manifest["count"])
         except FileNotFoundError as error:
             raise _bad(f"{manifest_path(self._path).name} is not beside it") from error
-        except (ValueError, TypeError, KeyError, binascii.Error) as error:
+        except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:
             raise _bad("its manifest cannot be read") from error
         except KeyUnavailable as error:
             raise Found(Kind.NO_KEY, None, f"The archive cannot be checked: {error}.") from error
@@ -139,7 +148,7 @@ def _rows(path: Path) -> Iterator[Row]:
                     str(told["mac"]).encode(),
                     document,
                 )
-    except (EOFError, zlib.error, gzip.BadGzipFile, ValueError, TypeError, KeyError) as error:
+    except _UNREADABLE as error:
         raise _bad("it cannot be read to its end") from error
 
 

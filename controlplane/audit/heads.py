@@ -141,6 +141,7 @@ def _read(line: bytes, place: str) -> SignedHead:
         KeyError,
         AttributeError,
         OverflowError,
+        RecursionError,
         binascii.Error,
     ) as error:
         raise UnreadableHead(f"{place} is not a signed head") from error

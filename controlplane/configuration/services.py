@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Max
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from controlplane.audit.authorship import Authorship
@@ -27,6 +27,8 @@ from controlplane.fleet.vault import seal, unseal
 
 _OPEN = (RevisionState.PENDING, RevisionState.UNKNOWN)
 _SETTLED_FIELDS = ("parent", "state", "values", "diff", "refused", "sealed", "complete")
+# SQLite refuses conditions that are nested deeper than a thousand.
+_PAIRS_AT_ONCE = 100
 ALL_KEYS = "*"
 """Stands in `refused` for every key that was asked for."""
 
@@ -61,6 +63,25 @@ def find_active(agent: str) -> ConfigRevision | None:
     return ConfigRevision.objects.filter(agent=agent, state=RevisionState.ACTIVE).first()
 
 
+def active_of(agents: Collection[str]) -> dict[str, ConfigRevision]:
+    """As find_active(), for those of the agents of which anything is known. One query."""
+    found = ConfigRevision.objects.filter(agent__in=agents, state=RevisionState.ACTIVE)
+    return {revision.agent: revision for revision in found}
+
+
+def parents_of(revisions: Collection[ConfigRevision]) -> dict[str, ConfigRevision]:
+    """By agent, what each of the revisions was made from, one of an agent; those that were
+    made from nothing are left out. A query for a hundred of them."""
+    found: dict[str, ConfigRevision] = {}
+    made = [revision for revision in revisions if revision.parent is not None]
+    for start in range(0, len(made), _PAIRS_AT_ONCE):
+        either = Q()
+        for revision in made[start : start + _PAIRS_AT_ONCE]:
+            either |= Q(agent=revision.agent, number=revision.parent)
+        found.update((parent.agent, parent) for parent in ConfigRevision.objects.filter(either))
+    return found
+
+
 def find_revision(agent: str, number: int) -> ConfigRevision:
     """The revision of that number. Raises RevisionNotFound."""
     found = ConfigRevision.objects.filter(agent=agent, number=number).first()
@@ -73,6 +94,11 @@ def find_part_of(operation_id: uuid.UUID, agent: str) -> ConfigRevision | None:
     """The revision that an operation made, or tried to make, for the agent; None for
     an operation that does not change configurations."""
     return ConfigRevision.objects.filter(operation_id=operation_id, agent=agent).first()
+
+
+def find_parts_of(operation_id: uuid.UUID, agents: Collection[str]) -> QuerySet[ConfigRevision]:
+    """As find_part_of(), for each of the agents that has one."""
+    return ConfigRevision.objects.filter(operation_id=operation_id, agent__in=agents)
 
 
 def is_settled_at(agent: str, number: int) -> bool:
@@ -102,6 +128,11 @@ def known_schema(agent: str) -> Keys:
     """The schema that the agent told last; empty if it never told one."""
     known = ConfigSchema.objects.filter(agent=agent).first()
     return {} if known is None else known.keys
+
+
+def known_schemas(agents: Collection[str]) -> dict[str, Keys]:
+    """As known_schema(), for those of the agents that told one. One query."""
+    return dict(ConfigSchema.objects.filter(agent__in=agents).values_list("agent", "keys"))
 
 
 def real_values(revision: ConfigRevision) -> dict[str, object]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controlplane.dashboard.charts import Numbered, Stretch, numbered
-from controlplane.dashboard.moments import MAX_MOMENTS, Span, began_anew, moments_of
+from controlplane.dashboard.few_moments import few_of
+from controlplane.dashboard.moments import Span, began_anew, moments_of
 from controlplane.dashboard.statistics_query import Subject
 from controlplane.statistics.series import Bucket
 from controlplane.statistics.tier_series import TierBucket
@@ -32,11 +33,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Measured:
-    """The steps of both series over the same time, and the moments, oldest first."""
+    """The steps of both series over the same time, and the moments, oldest first;
+    `left_out` is how many changes are none of these."""
 
     chunks: Sequence[Bucket]
     tiers: Sequence[TierBucket]
     moments: Sequence[Numbered]
+    left_out: int
 
     @property
     def span(self) -> Span:
@@ -77,13 +80,14 @@ def measure(
     InvalidParameter, AgentNotFound and EngineNotFound."""
     chunks = subject.series(since, until, bucket_s)
     tiers = subject.tier_series(since, until, bucket_s)
-    changes = moments_of(agents, Span(chunks[0].start, chunks[-1].end))
+    span = Span(chunks[0].start, chunks[-1].end)
+    changes = moments_of(agents, span)
     # One start of an agent is one moment, of whatever the counts.
     begun = {moment for bucket in chunks for moment in bucket.begun}
     begun |= {moment for bucket in tiers for moment in bucket.begun}
-    both = [*changes, *began_anew(begun, subject.name)]
-    newest = sorted(both, key=lambda moment: moment.at)[-MAX_MOMENTS:]
-    return Measured(chunks, tiers, numbered(newest))
+    both = [*changes.moments, *began_anew(begun, subject.name)]
+    few = few_of(both, span)
+    return Measured(chunks, tiers, numbered(few.moments), changes.unread + few.left_out)
 
 
 def _gaps(buckets: Sequence[Stretch]) -> int:

@@ -1,21 +1,19 @@
 """What was done to agents, and when: what may be the cause of what their counts show."""
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.urls import reverse
 
 from controlplane.configuration.models import ConfigRevision, RevisionState, Source
 from controlplane.modes.models import Mode, ModeChange, ModeChangeState, ModeSource
 from controlplane.operations.models import Operation, State
 
-MAX_MOMENTS = 100
-"""More lines than that hide the chart that they are to explain."""
 _MAX_ROWS = 2_000
 _MAX_KEYS = 3
 _CAME_TO_PASS = (RevisionState.ACTIVE, RevisionState.SUPERSEDED, RevisionState.UNKNOWN)
@@ -43,6 +41,16 @@ class Moment:
     about: str
     href: str = ""
     reason: str = ""
+    stands_for: int = 1
+    """How many moments it was made of."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was done, and how many older changes were not even read."""
+
+    moments: Sequence[Moment]
+    unread: int
 
 
 class Span(NamedTuple):
@@ -52,19 +60,33 @@ class Span(NamedTuple):
     end: datetime
 
 
-def moments_of(agents: Collection[str], span: Span) -> list[Moment]:
-    """Changes of configurations and modes, and clears, of these agents; the newest
-    MAX_MOMENTS of them, oldest first. What one operation did to several agents is one
-    moment. Three queries."""
-    changes = [*_config_changes(agents, span), *_mode_changes(agents, span)]
-    found = [*_joined(changes), *_clears(agents, span)]
-    return sorted(found, key=lambda moment: moment.at)[-MAX_MOMENTS:]
+def moments_of(agents: Collection[str], span: Span) -> Found:
+    """Changes of configurations and modes, and clears, of these agents. What one operation
+    did to several agents is one moment. Three queries, and another for each kind of which
+    there are thousands."""
+    configs = _newest(_config_changes(agents, span))
+    modes = _newest(_mode_changes(agents, span))
+    clears = _newest(_clears(agents, span))
+    changes = [*map(_config_change, configs.rows), *map(_mode_change, modes.rows)]
+    return Found(
+        [*_joined(changes), *map(_clear, clears.rows)],
+        configs.unread + modes.unread + clears.unread,
+    )
 
 
 def began_anew(moments: Iterable[datetime], about: str) -> list[Moment]:
-    """The moments at which counts began anew, the newest MAX_MOMENTS of them."""
-    label = "counts began anew"
-    return [Moment(at, Kind.RUN, label, about) for at in sorted(moments)[-MAX_MOMENTS:]]
+    """The moments at which counts began anew."""
+    return [Moment(at, Kind.RUN, "counts began anew", about) for at in moments]
+
+
+class _Newest(NamedTuple):
+    rows: list[Any]
+    unread: int
+
+
+def _newest(rows: QuerySet[Any]) -> _Newest:
+    found = list(rows[:_MAX_ROWS])
+    return _Newest(found, rows.count() - len(found) if len(found) == _MAX_ROWS else 0)
 
 
 class _Change(NamedTuple):
@@ -74,8 +96,8 @@ class _Change(NamedTuple):
     operation: uuid.UUID | None
 
 
-def _config_changes(agents: Collection[str], span: Span) -> Iterator[_Change]:
-    rows = (
+def _config_changes(agents: Collection[str], span: Span) -> QuerySet[ConfigRevision]:
+    return (
         ConfigRevision.objects.filter(
             agent__in=agents,
             created_at__gte=span.start,
@@ -87,17 +109,17 @@ def _config_changes(agents: Collection[str], span: Span) -> Iterator[_Change]:
         .order_by("-created_at")
         .only("agent", "number", "diff", "reason", "operation_id", "created_at")
     )
-    for row in rows[:_MAX_ROWS]:
-        label = f"config {_few(row.diff)}".strip()
-        href = reverse("dashboard:revision", args=[row.pk])
-        yield _Change(
-            Moment(row.created_at, Kind.CONFIG, label, row.agent, href, row.reason),
-            row.operation_id,
-        )
 
 
-def _mode_changes(agents: Collection[str], span: Span) -> Iterator[_Change]:
-    rows = (
+def _config_change(row: ConfigRevision) -> _Change:
+    label = f"config {_few(row.diff)}".strip()
+    href = reverse("dashboard:revision", args=[row.pk])
+    moment = Moment(row.created_at, Kind.CONFIG, label, row.agent, href, row.reason)
+    return _Change(moment, row.operation_id)
+
+
+def _mode_changes(agents: Collection[str], span: Span) -> QuerySet[ModeChange]:
+    return (
         ModeChange.objects.filter(
             agent__in=agents,
             created_at__gte=span.start,
@@ -107,21 +129,21 @@ def _mode_changes(agents: Collection[str], span: Span) -> Iterator[_Change]:
         .exclude(source=ModeSource.IMPORT)
         .order_by("-created_at")
     )
-    for row in rows[:_MAX_ROWS]:
-        what = f"{_MODES[Mode(row.mode)]} {row.backend}".strip()
-        label = f"{what} {'on' if row.to_value else 'off'}"
-        href = reverse("dashboard:agent", args=[row.agent])
-        if row.operation_id is not None:
-            href = reverse("dashboard:operation", args=[row.operation_id])
-        yield _Change(
-            Moment(row.created_at, Kind.MODE, label, row.agent, href, row.reason),
-            row.operation_id,
-        )
 
 
-def _clears(agents: Collection[str], span: Span) -> Iterator[Moment]:
+def _mode_change(row: ModeChange) -> _Change:
+    what = f"{_MODES[Mode(row.mode)]} {row.backend}".strip()
+    label = f"{what} {'on' if row.to_value else 'off'}"
+    href = reverse("dashboard:agent", args=[row.agent])
+    if row.operation_id is not None:
+        href = reverse("dashboard:operation", args=[row.operation_id])
+    moment = Moment(row.created_at, Kind.MODE, label, row.agent, href, row.reason)
+    return _Change(moment, row.operation_id)
+
+
+def _clears(agents: Collection[str], span: Span) -> QuerySet[Operation]:
     cleared = Count("targets", filter=Q(targets__agent__in=agents))
-    rows = (
+    return (
         Operation.objects.filter(
             action="cache.clear", created_at__gte=span.start, created_at__lt=span.end
         )
@@ -130,11 +152,12 @@ def _clears(agents: Collection[str], span: Span) -> Iterator[Moment]:
         .filter(cleared__gt=0)
         .order_by("-created_at")
     )
-    for row in rows[:MAX_MOMENTS]:
-        href = reverse("dashboard:operation", args=[row.pk])
-        yield Moment(
-            row.created_at, Kind.CLEAR, "cache cleared", _agents(row.cleared), href, row.reason
-        )
+
+
+def _clear(row: Any) -> Moment:
+    href = reverse("dashboard:operation", args=[row.pk])
+    about = _agents(row.cleared)
+    return Moment(row.created_at, Kind.CLEAR, "cache cleared", about, href, row.reason)
 
 
 def _joined(changes: Iterable[_Change]) -> Iterator[Moment]:

@@ -43,6 +43,11 @@ class Progress:
         """Those that did not do it, or of which nobody knows."""
         return sum(self.counts[state] for state in FAILURES)
 
+    @property
+    def cancelled(self) -> int:
+        """Those that were not called, because somebody called it off or others failed."""
+        return self.counts[State.CANCELLED]
+
 
 @dataclass(frozen=True)
 class Wave:
@@ -51,6 +56,11 @@ class Wave:
     number: int
     progress: Progress
     targets: Sequence[OperationTarget]
+
+    @property
+    def hidden(self) -> int:
+        """How many of its agents are left out."""
+        return self.progress.total - len(self.targets)
 
 
 def progress_of(operations: Iterable[UUID]) -> dict[UUID, Progress]:

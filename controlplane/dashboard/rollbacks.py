@@ -16,26 +16,16 @@ from django.utils import timezone
 from controlplane.audit.actors import Actor
 from controlplane.background import run_and_wait
 from controlplane.fleet.models import Agent
-from controlplane.operations.effects import find_begun, is_undoable
+from controlplane.operations.effects import is_undoable
+from controlplane.operations.foreseeing import Foreseen, foresee_undos
 from controlplane.operations.models import Operation, State
 from controlplane.operations.recalling import TakenBack, take_back, targets_to_take_back
 from controlplane.operations.taking_back import standing
-from controlplane.operations.undoing import PlannedCall, foresee_undo
-from engine.contract import ContractError, endpoint
+from engine.contract import endpoint
 
 _MOST_FORESEEN = 100
 _WAIT_S = 5.0
 _BETWEEN_AGENTS = timedelta(seconds=60)
-
-
-@dataclass(frozen=True)
-class Foreseen:
-    """What one agent would be sent; `problem` says why nothing would be, "" if something
-    would."""
-
-    agent: str
-    call: PlannedCall | None
-    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,9 +37,10 @@ class Preview:
     further: Sequence[str]
 
     @property
-    def total(self) -> int:
-        """All agents of which something would be taken back."""
-        return len(self.foreseen) + len(self.further)
+    def called(self) -> int:
+        """How many agents would be sent something; of those beyond the first hundred
+        nobody has looked, and all of them count."""
+        return sum(one.call is not None for one in self.foreseen) + len(self.further)
 
 
 @dataclass
@@ -106,12 +97,13 @@ def is_under_way(operation: Operation) -> bool:
 
 
 def preview_rollback(operation: Operation) -> Preview:
-    """What would be sent to whom, by what is on record. Raises NotToBeTakenBack. A few
-    queries for each of the first hundred agents."""
+    """What would be sent to whom, by what is on record. Raises NotToBeTakenBack. A handful
+    of queries."""
     names = [row.agent for row in targets_to_take_back(operation)]
     shown, further = names[:_MOST_FORESEEN], names[_MOST_FORESEEN:]
     known = set(Agent.objects.filter(name__in=shown).values_list("name", flat=True))
-    return Preview([_foresee(operation, name, known) for name in shown], further)
+    foreseen = foresee_undos(operation, shown)
+    return Preview([one if one.agent in known else _gone(one.agent) for one in foreseen], further)
 
 
 def take_back_and_wait(
@@ -141,13 +133,5 @@ def _take_back(
         _under_way.add(operation.pk, -1)
 
 
-def _foresee(operation: Operation, agent: str, known: set[str]) -> Foreseen:
-    if agent not in known:
-        return Foreseen(agent, None, "It is not registered any more.")
-    try:
-        call = foresee_undo(find_begun(operation.pk, agent), agent)
-    except ContractError as error:
-        return Foreseen(agent, None, error.message)
-    if call is None:
-        return Foreseen(agent, None, "By what is on record there is nothing to send.")
-    return Foreseen(agent, call)
+def _gone(agent: str) -> Foreseen:
+    return Foreseen(agent, None, "It is not registered any more.")

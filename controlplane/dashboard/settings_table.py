@@ -1,20 +1,36 @@
 """An agent's configuration, key by key: as it should be, as it is, and as a form."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from controlplane.audit.difference import same
 from controlplane.configuration.models import ConfigRevision
 from controlplane.configuration.schema import Keys, mutable_keys, problems, secret_keys
-from controlplane.configuration.values import shows_secret
+from controlplane.configuration.values import Diff, shows_secret
+from controlplane.dashboard.typed import example_of, read_typed, written
 from controlplane.fleet.models import Agent
 from controlplane.reconcile.models import Watch
 
-_NUMBERS = {"int": int, "float": float}
-_NO_SUCH = {"int": "no whole number", "float": "no number", "bool": "neither true nor false"}
-_SIMPLE = frozenset({*_NUMBERS, "bool", "str"})
-_TRUTH = {"true": True, "false": False}
+_TRUTH = ("true", "false")
+
+
+class Holder(StrEnum):
+    """Who has a key."""
+
+    BOTH = "both"
+    WISHES = "wishes"
+    """Only the revision: the agent does not know the key."""
+    AGENT = "agent"
+    """Only the agent: the revision says nothing of it."""
+
+
+class Waits(StrEnum):
+    """For what a value waits before it counts."""
+
+    NOTHING = ""
+    RECREATE = "until the lookup is recreated"
+    RESTART = "until the agent is restarted"
 
 
 @dataclass(frozen=True)
@@ -27,11 +43,14 @@ class SettingRow:
     effective: object
     is_known: bool
     help: str
+    holder: Holder = Holder.BOTH
+    waits: Waits = Waits.NOTHING
 
     @property
     def differs(self) -> bool:
         """Whether the agent was found to have another value than it should."""
-        return self.is_known and not same(self.desired, self.effective)
+        is_same = self.holder is Holder.BOTH and same(self.desired, self.effective)
+        return self.is_known and not is_same
 
 
 @dataclass(frozen=True)
@@ -55,12 +74,8 @@ class Field:
     minimum: object
     maximum: object
     choices: Sequence[str]
+    example: str
     problem: str = ""
-
-    @property
-    def is_json(self) -> bool:
-        """Whether the input is read as JSON."""
-        return self.kind not in _SIMPLE
 
 
 @dataclass(frozen=True)
@@ -80,33 +95,60 @@ def was_compared(revision: ConfigRevision, agent: Agent, watch: Watch | None) ->
     if revision.settled_at is None or revision.settled_at >= agent.last_seen_at:
         return False
     if "configuration" in watch.drift:
-        return True
+        return _is_of(watch.drift["configuration"], revision)
     has_it = bool(watch.verified_hash) and agent.last_status.get("conf_hash") == watch.verified_hash
     return has_it and watch.verified_revision == revision.number
 
 
 def settings_of(
-    revision: ConfigRevision, agent: Agent, watch: Watch | None, keys: Keys
+    revision: ConfigRevision,
+    agent: Agent,
+    watch: Watch | None,
+    keys: Keys,
+    waiting: Collection[str],
 ) -> SettingsTable:
-    """Every key of the revision, those that differ first."""
+    """Every key of the revision, and those that only the agent was found to have; those
+    that differ first. `waiting` are keys whose value the lookup has not taken up."""
     is_known = was_compared(revision, agent, watch)
-    drift = {} if watch is None else watch.drift.get("configuration", {})
+    drift: Diff = {} if watch is None or not is_known else watch.drift.get("configuration", {})
     settable = mutable_keys(keys) if keys else {*revision.values}
     rows = [
         SettingRow(
             key,
-            value,
-            drift[key].get("from") if key in drift else value,
+            revision.values.get(key),
+            drift[key].get("from") if key in drift else revision.values[key],
             is_known,
             str(keys.get(key, {}).get("help", "")),
+            _holder(key, revision, drift),
+            _waits(key, drift, settable, waiting),
         )
-        for key, value in revision.values.items()
+        for key in {**revision.values, **drift}
     ]
     rows.sort(key=lambda row: (not row.differs, row.key))
     return SettingsTable(
         live=[row for row in rows if row.differs or row.key in settable],
         fixed=[row for row in rows if not row.differs and row.key not in settable],
     )
+
+
+def _is_of(drift: Diff, revision: ConfigRevision) -> bool:
+    """Whether it was this revision that the agent was found to differ from."""
+    return all(
+        same(sides["to"], revision.values.get(key)) for key, sides in drift.items() if "to" in sides
+    )
+
+
+def _holder(key: str, revision: ConfigRevision, drift: Diff) -> Holder:
+    if key not in revision.values:
+        return Holder.AGENT
+    return Holder.WISHES if key in drift and "from" not in drift[key] else Holder.BOTH
+
+
+def _waits(key: str, drift: Diff, settable: Collection[str], waiting: Collection[str]) -> Waits:
+    if key in waiting:
+        return Waits.RECREATE
+    is_wanted_otherwise = "to" in drift.get(key, {})
+    return Waits.RESTART if is_wanted_otherwise and key not in settable else Waits.NOTHING
 
 
 def fields_of(
@@ -117,13 +159,14 @@ def fields_of(
     return [
         Field(
             key=key,
-            text=given.get(key, _written(revision.values[key])),
+            text=given.get(key, _written(keys[key], revision.values[key])),
             kind=str(keys[key].get("type")),
             optional=keys[key].get("optional") is True,
             help=str(keys[key].get("help", "")),
             minimum=keys[key].get("minimum"),
             maximum=keys[key].get("maximum"),
             choices=_choices(keys[key]),
+            example=example_of(str(keys[key].get("type")), _told_choices(keys[key])),
             problem=wrong.get(key, ""),
         )
         for key in _editable(revision, keys)
@@ -136,13 +179,12 @@ def read_changes(revision: ConfigRevision, keys: Keys, given: Mapping[str, str])
     unreadable: dict[str, str] = {}
     for key in _editable(revision, keys):
         text = given.get(key)
-        if text is None or text == _written(revision.values[key]):
+        if text is None or text == _written(keys[key], revision.values[key]):
             continue
         try:
             value = _read(keys[key], text)
-        except ValueError:
-            kind = str(keys[key].get("type"))
-            unreadable[key] = f"'{text[:40]}' is {_NO_SUCH.get(kind, f'no JSON of type {kind}')}"
+        except ValueError as error:
+            unreadable[key] = str(error)
             continue
         if not same(value, revision.values[key]):
             changes[key] = value
@@ -160,17 +202,19 @@ def _editable(revision: ConfigRevision, keys: Keys) -> list[str]:
 
 
 def _choices(key: Mapping[str, object]) -> list[str]:
+    """Those of which one is chosen."""
     if key.get("type") == "bool":
         return list(_TRUTH)
+    return _told_choices(key) if key.get("type") == "str" else []
+
+
+def _told_choices(key: Mapping[str, object]) -> list[str]:
     choices = key.get("choices")
-    is_one = key.get("type") == "str"
-    return [str(choice) for choice in choices] if isinstance(choices, list) and is_one else []
+    return [str(choice) for choice in choices] if isinstance(choices, list) else []
 
 
-def _written(value: object) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _written(key: Mapping[str, object], value: object) -> str:
+    return written(str(key.get("type")), value)
 
 
 def _read(key: Mapping[str, object], text: str) -> object:
@@ -179,10 +223,4 @@ def _read(key: Mapping[str, object], text: str) -> object:
     if text.strip() == "" and (key.get("optional") or kind != "str"):
         # Not optional: the schema says so better than a parser.
         return None
-    if kind == "bool":
-        if text not in _TRUTH:
-            raise ValueError(text)
-        return _TRUTH[text]
-    if kind in _NUMBERS:
-        return _NUMBERS[kind](text)
-    return text if kind == "str" else json.loads(text)
+    return read_typed(kind, text)

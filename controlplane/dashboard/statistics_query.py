@@ -11,6 +11,7 @@ from django.utils import timezone
 from controlplane.rest.filters import BoundedDateTimeField
 from controlplane.statistics.models import KINDS
 from controlplane.statistics.series import Bucket, series_of_agent, series_of_engine
+from controlplane.statistics.steps import agents_counted
 from controlplane.statistics.tier_series import (
     TierBucket,
     tier_series_of_agent,
@@ -74,9 +75,14 @@ class Subject:
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}"
 
-    def agents(self, fleet: Mapping[str, Sequence[str]]) -> list[str]:
-        """The agents that belong to it, in a fleet by engine."""
-        return [self.name] if self.kind == "agent" else list(fleet.get(self.name, ()))
+    def agents(
+        self, fleet: Mapping[str, Sequence[str]], since: datetime, until: datetime
+    ) -> list[str]:
+        """The agents that belong to it, in a fleet by engine, and those that did when they
+        were counted in that time. Two queries at most."""
+        if self.kind == "agent":
+            return [self.name]
+        return sorted({*fleet.get(self.name, ()), *agents_counted(self.name, since, until)})
 
     def is_in(self, fleet: Mapping[str, Sequence[str]]) -> bool:
         """Whether a fleet by engine has it; what was counted outlives the agents."""

@@ -27,6 +27,7 @@ from controlplane.forwarding.transport import RawAnswer
 from engine.contract import Endpoint, Origin, parse_query, read_parameters
 
 _JSON = "application/json"
+_MAX_DEPTH = 50
 
 
 class _Asked(NamedTuple):
@@ -94,9 +95,28 @@ def read_answer(
 def _decode(raw: RawAnswer, media_type: str, agent: str, state: StateAfter) -> object:
     try:
         text = raw.body.decode("utf-8")
-        return json.loads(text, parse_constant=_refuse) if media_type == _JSON else text
+        document = json.loads(text, parse_constant=_refuse) if media_type == _JSON else text
     except (ValueError, RecursionError):
         raise BadAgentAnswer(agent, f"its body is not {media_type}", state) from None
+    if _is_deeper(document, _MAX_DEPTH):
+        # Whoever keeps or shows it would come to the end of the stack.
+        raise BadAgentAnswer(agent, f"its body is nested deeper than {_MAX_DEPTH} levels", state)
+    return document
+
+
+def _is_deeper(document: object, most: int) -> bool:
+    """Whether lists and objects stand in each other more than `most` deep."""
+    level = [document]
+    for _ in range(most):
+        containers = [node for node in level if isinstance(node, dict | list)]
+        if not containers:
+            return False
+        level = [
+            part
+            for node in containers
+            for part in (node.values() if isinstance(node, dict) else node)
+        ]
+    return any(isinstance(node, dict | list) for node in level)
 
 
 def _refuse(constant: str) -> object:

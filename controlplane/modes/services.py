@@ -2,7 +2,7 @@
 transaction."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -98,7 +98,11 @@ def wish_before(change: ModeChange) -> Wish:
 
 def is_desired(agent: str, wish: Wish) -> bool:
     """Whether that, with that end, is what the switch should be now."""
-    desired = find_desired(agent, wish.switch)
+    return agrees(find_desired(agent, wish.switch), wish)
+
+
+def agrees(desired: DesiredMode | None, wish: Wish) -> bool:
+    """Whether what is desired of the wish's switch, if anything, is that with that end."""
     return desired is not None and (desired.value, desired.expires_at, desired.revert_to) == (
         wish.value,
         wish.expires_at,
@@ -110,6 +114,11 @@ def find_part_of(operation_id: uuid.UUID, agent: str) -> ModeChange | None:
     """The change that an operation made, or tried to make, on the agent; None for an
     operation that does not change modes."""
     return ModeChange.objects.filter(operation_id=operation_id, agent=agent).first()
+
+
+def find_parts_of(operation_id: uuid.UUID, agents: Collection[str]) -> QuerySet[ModeChange]:
+    """As find_part_of(), for each of the agents that has one."""
+    return ModeChange.objects.filter(operation_id=operation_id, agent__in=agents)
 
 
 def propose(agent: str, wish: Wish, by: Authorship) -> ModeChange:

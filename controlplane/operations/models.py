@@ -87,7 +87,13 @@ class Operation(models.Model):
                 fields=["lease_until"],
                 condition=models.Q(state__in=["pending", "running"]),
                 name="operations_unfinished",
-            )
+            ),
+            # Few operations are retries.
+            models.Index(
+                fields=["retry_of"],
+                condition=models.Q(retry_of__isnull=False),
+                name="operations_retries",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -163,6 +163,11 @@ def agents_to_repeat(operation: Operation) -> list[Agent]:
     return known
 
 
+def retries_of(operation: Operation) -> list[Operation]:
+    """The operations that called its failures again, oldest first."""
+    return list(Operation.objects.filter(retry_of=operation.pk).order_by("pk"))
+
+
 def plan_retry(
     operation: Operation, *, actor: Actor, request_id: str, reason: str = "", key: str = ""
 ) -> Operation:

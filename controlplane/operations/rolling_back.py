@@ -55,6 +55,12 @@ def foresee_rollback(agent: str, number: int) -> Preview:
     return _plan(*_find_ends(agent, number), configuration.known_schema(agent)).preview
 
 
+def foresee_between(active: ConfigRevision | None, target: ConfigRevision, keys: Keys) -> Preview:
+    """As foresee_rollback, of an agent whose revisions and schema are at hand. Raises
+    RevisionNotFound without an active one, and ContractError (409)."""
+    return _plan(*_checked(active, target), keys).preview
+
+
 def roll_back(
     agent: Agent,
     number: int,
@@ -96,15 +102,21 @@ def roll_back(
 def _find_ends(agent: str, number: int) -> tuple[ConfigRevision, ConfigRevision]:
     """The active revision, and the one to go back to."""
     target = configuration.find_revision(agent, number)
+    return _checked(configuration.find_active(agent), target)
+
+
+def _checked(
+    active: ConfigRevision | None, target: ConfigRevision
+) -> tuple[ConfigRevision, ConfigRevision]:
     if target.state not in _WAS_ACTIVE:
         raise ContractError(
             409,
             "Revision was never active",
-            f"Revision {number} of agent '{agent}' is {target.state}; choose one that was active.",
+            f"Revision {target.number} of agent '{target.agent}' is {target.state}; choose one "
+            "that was active.",
         )
-    active = configuration.find_active(agent)
     if active is None:
-        raise RevisionNotFound(agent, "active revision")
+        raise RevisionNotFound(target.agent, "active revision")
     return active, target
 
 

@@ -1,7 +1,6 @@
 """Bringing one agent back to where it was before an operation."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controlplane.audit.authorship import Authorship
@@ -22,10 +21,10 @@ from controlplane.operations.effects import (
 )
 from controlplane.operations.errors import NotTakenBack
 from controlplane.operations.models import Operation
-from controlplane.operations.rolling_back import foresee_rollback, roll_back
+from controlplane.operations.rolling_back import roll_back
 from controlplane.operations.services import Performed, carry_out
 from controlplane.operations.withdrawing import WithdrawMode, WithdrawRevision
-from engine.contract import Endpoint, endpoint
+from engine.contract import endpoint
 
 
 @dataclass(frozen=True)
@@ -121,28 +120,3 @@ class Undoing:
 def undoing_of(operation: Operation) -> str:
     """Why an agent is brought back, unless somebody says otherwise."""
     return f"takes back operation {operation.pk}"
-
-
-@dataclass(frozen=True)
-class PlannedCall:
-    """A call that would be made; `document` is its body without secrets."""
-
-    endpoint: Endpoint
-    query: str = ""
-    document: Mapping[str, object] | None = None
-
-
-def foresee_undo(begun: Begun, agent: str) -> PlannedCall | None:
-    """What Undoing.undo() would send, by what is on record: nobody is asked. None:
-    nothing, for there is no way back or the agent is there already."""
-    if isinstance(begun, BegunModeChange):
-        wish = modes.wish_before(begun.change)
-        if begun.change.state == ModeChangeState.APPLIED and modes.is_desired(agent, wish):
-            return None
-        operation_id, query = call_for(wish.switch, value=wish.value)
-        return PlannedCall(endpoint(operation_id), query)
-    if isinstance(begun, BegunRevision) and begun.revision.diff and begun.revision.parent:
-        changes = foresee_rollback(agent, begun.revision.parent).changes
-        values = {key: sides["to"] for key, sides in changes.items()}
-        return PlannedCall(endpoint("update_conf"), "atomic=true", values) if values else None
-    return None

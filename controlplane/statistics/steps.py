@@ -127,6 +127,21 @@ class _Tallies(Generic[Kind]):
         tally.last[snapshot.agent] = snapshot
 
 
+def agents_counted(engine: str, start: datetime, end: datetime) -> set[str]:
+    """The agents of which there is a snapshot of any kind from `start` to before `end`, taken
+    while they belonged to the engine; they may be removed since. A query for each kind."""
+    return {
+        agent
+        for kind in KINDS
+        for agent in kind._default_manager.filter(
+            engine=engine, taken_at__gte=start, taken_at__lt=end
+        )
+        .order_by("agent")
+        .values_list("agent", flat=True)
+        .distinct()
+    }
+
+
 def _agents_of(kind: type[Kind], engine: str, window: Window) -> list[str]:
     inside = kind._default_manager.filter(
         engine=engine, taken_at__gte=window.start, taken_at__lt=window.end

@@ -399,6 +399,18 @@ def test_verify__button__turns_the_badge_of_another_window(browser: Browser, ser
     assert first.problems == second.problems == []
 
 
+def test_audit__text_is_too_short__reader_is_led_to_it(browser: Browser, served: Site) -> None:
+    watched = log_in(browser, served)
+    watched.open("/dashboard/audit/")
+    text = watched.page.get_by_label("Text in the diff")
+    text.press_sequentially("ab")
+    watched.page.get_by_label("Outcome").select_option("failed")
+    expect(text).to_be_focused()
+    text.press_sequentially("c")
+    watched.page.get_by_role("button", name="Show").click()
+    expect(watched.page).to_have_url(re.compile(r"outcome=failed.*text=abc"))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
 def test_pages__light_and_dark_laptop_and_phone__nothing_wrong(

@@ -25,6 +25,7 @@ from controlplane.dashboard.settings_table import (
     was_compared,
 )
 from controlplane.dashboard.views.base import DashboardView
+from controlplane.dashboard.waiting_keys import waiting_keys
 from controlplane.fleet.models import Agent, Dialect, Health
 from controlplane.middleware import request_id_of
 from controlplane.modes.models import DesiredMode, ModeChange
@@ -68,7 +69,7 @@ class AgentPage(DashboardView):
         }
         if revision is not None:
             context |= {
-                "settings": settings_of(revision, agent, watch, keys),
+                "settings": settings_of(revision, agent, watch, keys, waiting_keys(agent, keys)),
                 "was_compared": was_compared(revision, agent, watch),
             }
         if self.is_part():

@@ -10,12 +10,14 @@ from django.urls import reverse
 
 from controlplane.accounts.actors import user_actor
 from controlplane.accounts.models import UserRole
+from controlplane.audit.actors import ActorKind
 from controlplane.audit.background import shared_verifier
 from controlplane.audit.catalogue import ACTIONS
 from controlplane.audit.filters import AuditFilter
-from controlplane.audit.models import AuditEntry
+from controlplane.audit.models import AuditEntry, Stage
 from controlplane.audit.paging import AuditPagination
 from controlplane.dashboard.chain import Soundness, chain_status
+from controlplane.dashboard.facets import chips_of, facets_of
 from controlplane.dashboard.paging import page_of
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.fleet.models import Agent, Engine
@@ -53,12 +55,18 @@ class AuditPage(DashboardView):
             "filters": filters.form,
             "asked": asked,
             "exports": _exports(asked),
+            "chips": chips_of(asked),
         }
+        if is_valid:
+            facets = facets_of(asked)
+            context |= {"facets": facets, "similar": facets.similar(asked)}
         if self.is_part():
             return self.part("dashboard/_entries.html", context)
         context |= {
             "actions": sorted(ACTIONS),
             "outcomes": _OUTCOMES,
+            "kinds": ActorKind.values,
+            "stages": Stage.values,
             "agents": Agent.objects.order_by("name").values_list("name", flat=True),
             "engines": Engine.objects.order_by("name").values_list("name", flat=True),
         }

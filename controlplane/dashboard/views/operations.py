@@ -25,10 +25,16 @@ from controlplane.dashboard.rollbacks import (
 )
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.middleware import request_id_of
-from controlplane.operations.cancelling import cancel
+from controlplane.operations.cancelling import AlreadyFinished, cancel
+from controlplane.operations.effects import Wishes
 from controlplane.operations.filters import OperationFilter
 from controlplane.operations.models import Operation, State
-from controlplane.operations.planning import plan_retry
+from controlplane.operations.planning import (
+    RetriedAlready,
+    agents_to_repeat,
+    plan_retry,
+    retries_of,
+)
 from controlplane.operations.runner import shared_runner
 from controlplane.rest.pagination import StrictCursorPagination
 from engine.contract import CATALOGUE, ContractError
@@ -77,14 +83,20 @@ class OperationPage(DashboardView):
         is_final = State(operation.state).is_final
         by_people = operation.actor_kind != ActorKind.CONTROLLER and operation.undo_of is None
         can_roll_back = is_to_be_offered(operation)
+        retries = retries_of(operation) if progress.failed else []
         context: dict[str, object] = {
             "operation": operation,
             "waves": waves,
             "progress": progress,
-            "hidden": progress.total - sum(len(wave.targets) for wave in waves),
+            "hidden": sum(wave.hidden for wave in waves),
+            "expires_at": Wishes.of(operation.options).expires_at,
+            "retries": retries,
             "is_final": is_final,
             "can_cancel": not is_final and operation.cancel_requested_at is None,
-            "can_retry": is_final and by_people and progress.failed > 0,
+            "can_retry": is_final
+            and by_people
+            and progress.failed > 0
+            and all(retry.state == State.CANCELLED for retry in retries),
             "can_roll_back": can_roll_back,
             "is_moving": not is_final or (can_roll_back and is_under_way(operation)),
         }
@@ -146,12 +158,21 @@ class ExplainedPage(ReasonPage):
     """The name of its address, and of the button that leads there."""
 
     def about(self, operation: Operation) -> dict[str, object]:
-        """The sentence, and where the form is sent."""
-        return {
+        """The sentence and where the form is sent, or why there is none."""
+        context: dict[str, object] = {
             "title": self.title,
             "explanation": self.explanation,
             "url": reverse(f"dashboard:{self.verb}", args=[operation.pk]),
         }
+        try:
+            self.check(operation)
+        except ContractError as error:
+            context["refused"] = error.message
+        return context
+
+    @abstractmethod
+    def check(self, operation: Operation) -> None:
+        """Whether anything can be done. Raises ContractError with why not."""
 
 
 class CancelOperation(ExplainedPage):
@@ -160,6 +181,11 @@ class CancelOperation(ExplainedPage):
     title = "Cancel"
     explanation = "No further agent is called. Those that were called are waited for."
     verb = "cancel"
+
+    def check(self, operation: Operation) -> None:
+        """Raises AlreadyFinished."""
+        if State(operation.state).is_final:
+            raise AlreadyFinished(operation)
 
     def carry_out(self, request: HttpRequest, operation: Operation, form: ReasonForm) -> Operation:
         """Ask for it. Raises AlreadyFinished."""
@@ -179,6 +205,13 @@ class RetryOperation(ExplainedPage):
     title = "Retry"
     explanation = "The same call is made again on the agents that failed, as a new operation."
     verb = "retry"
+
+    def check(self, operation: Operation) -> None:
+        """Raises NothingToRetry, NotForPeople and RetriedAlready."""
+        agents_to_repeat(operation)
+        for retry in retries_of(operation):
+            if not State(retry.state).is_final:
+                raise RetriedAlready(operation, retry)
 
     def carry_out(self, request: HttpRequest, operation: Operation, form: ReasonForm) -> Operation:
         """Make another operation. Raises what plan_retry() raises."""

@@ -10,13 +10,16 @@ from django.shortcuts import redirect
 from controlplane.accounts.actors import user_actor
 from controlplane.accounts.models import UserRole
 from controlplane.audit.difference import difference
+from controlplane.configuration.errors import RevisionNotFound
 from controlplane.configuration.filters import ConfigRevisionFilter
 from controlplane.configuration.models import ConfigRevision, RevisionState, Source
-from controlplane.configuration.services import ALL_KEYS, find_revision
+from controlplane.configuration.services import ALL_KEYS, find_active, find_revision
+from controlplane.configuration.values import shows_secret
 from controlplane.dashboard.forms import ReasonForm
 from controlplane.dashboard.paging import page_of
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.fleet.finding import find_agent
+from controlplane.fleet.models import Agent
 from controlplane.middleware import request_id_of
 from controlplane.operations.rolling_back import Preview, preview_rollback, roll_back
 from controlplane.rest.pagination import StrictCursorPagination
@@ -24,7 +27,7 @@ from engine.contract import ContractError, parse_int
 
 _MAX_NUMBER = (1 << 31) - 1
 _LONG = ("values", "sealed", "requested")
-_OTHERS = 100
+_SUGGESTED = 100
 
 
 class RevisionsPage(DashboardView):
@@ -52,28 +55,33 @@ class RevisionsPage(DashboardView):
 
 
 class RevisionPage(DashboardView):
-    """One revision, against its parent or any other of the same agent."""
+    """One revision, against its parent or any other, also one of another agent."""
 
     reads = "config-revisions"
     section = "revisions"
 
     def get(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """What differs."""
+        """What differs. Raises RevisionNotFound for another one that is not there."""
         revision = _find(pk)
-        against = request.GET.get("against", "").strip()
-        number = revision.parent or 0
-        if against:
-            number = parse_int("against", against, minimum=1, maximum=_MAX_NUMBER)
-        before = find_revision(revision.agent, number).values if number else {}
-        others = ConfigRevision.objects.filter(agent=revision.agent).exclude(pk=revision.pk)
+        other = _other(revision, request)
+        owner = revision.agent if other is None else other.agent
         context: dict[str, object] = {
             "revision": revision,
-            "against": number,
-            "there": f"Revision {number}",
-            "here": f"Revision {revision.number}",
+            "other": other,
+            "there": _title(other, revision),
+            "here": _title(revision, other),
             "whole_refused": revision.refused.get(ALL_KEYS, ""),
-            "diff": difference(before, revision.values),
-            "others": others.values_list("number", flat=True)[:_OTHERS],
+            "diff": difference({} if other is None else other.values, revision.values),
+            "hides": any(
+                shows_secret(value)
+                for side in (revision, other)
+                if side is not None
+                for value in side.values.values()
+            ),
+            "numbers": ConfigRevision.objects.filter(agent=owner)
+            .order_by("-number")
+            .values_list("number", flat=True)[:_SUGGESTED],
+            "agents": Agent.objects.order_by("name").values_list("name", flat=True),
             "can_restore": revision.state == RevisionState.SUPERSEDED,
         }
         return self.page("dashboard/revision.html", context)
@@ -132,3 +140,29 @@ def _find(pk: int) -> ConfigRevision:
     if found is None:
         raise Http404("There is no such revision. The list has all there are.")
     return found
+
+
+def _other(revision: ConfigRevision, request: HttpRequest) -> ConfigRevision | None:
+    """The revision that the address asks to compare with: a number, of the same agent or
+    of another one; without a number the parent, or what is active on the other agent.
+    None: nobody asks, and it has no parent."""
+    agent = request.GET.get("of", "").strip() or revision.agent
+    against = request.GET.get("against", "").strip()
+    if against:
+        number = parse_int("against", against, minimum=1, maximum=_MAX_NUMBER)
+        return find_revision(agent, number)
+    if agent != revision.agent:
+        active = find_active(agent)
+        if active is None:
+            raise RevisionNotFound(agent, "active revision")
+        return active
+    return None if revision.parent is None else find_revision(agent, revision.parent)
+
+
+def _title(revision: ConfigRevision | None, beside: ConfigRevision | None) -> str:
+    """What stands over its column."""
+    if revision is None:
+        return ""
+    if beside is None or beside.agent == revision.agent:
+        return f"Revision {revision.number}"
+    return f"{revision.agent}, revision {revision.number}"

@@ -47,7 +47,7 @@ def _fleet() -> dict[str, list[str]]:
 def _shown(
     subject: Subject, form: StatisticsForm, fleet: Mapping[str, Sequence[str]]
 ) -> dict[str, object]:
-    measured = measure(subject, subject.agents(fleet), *form.span, form.bucket_s)
+    measured = measure(subject, subject.agents(fleet, *form.span), *form.span, form.bucket_s)
     charts, columns = [], []
     if measured.has_chunks:
         charts += chunk_charts(measured.chunks, measured.moments)

@@ -25,14 +25,13 @@ from controlplane.commandline.told import Told
 from controlplane.commandline.waiting import carry_out
 from controlplane.fleet.models import Agent
 from controlplane.operations.cancelling import AlreadyFinished, cancel
-from controlplane.operations.effects import find_begun
 from controlplane.operations.errors import OperationNotFound
 from controlplane.operations.filters import OperationFilter
+from controlplane.operations.foreseeing import PlannedCall, foresee_undos
 from controlplane.operations.models import Operation, State
 from controlplane.operations.planning import agents_to_repeat, plan_retry
 from controlplane.operations.recalling import TakenBack, take_back, targets_to_take_back
 from controlplane.operations.serializers import OperationSerializer
-from controlplane.operations.undoing import PlannedCall, foresee_undo
 from engine.contract import endpoint
 
 _FILTERS = ("action", "state", "actor", "agent", "request_id", "since", "until")
@@ -216,13 +215,12 @@ def _foresee_retry(operation: Operation) -> Told:
 def _foresee_rollback(operation: Operation) -> Told:
     names = [row.agent for row in targets_to_take_back(operation)]
     urls = dict(Agent.objects.filter(name__in=names).values_list("name", "url"))
-    foreseen = [(name, foresee_undo(find_begun(operation.pk, name), name)) for name in names]
     return _would_be_sent(
         operation,
         [
-            (name, urls[name], undoing)
-            for name, undoing in foreseen
-            if undoing is not None and name in urls
+            (one.agent, urls[one.agent], one.call)
+            for one in foresee_undos(operation, names)
+            if one.call is not None and one.agent in urls
         ],
     )
 

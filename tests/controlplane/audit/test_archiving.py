@@ -206,6 +206,11 @@ class TestFile:
 
         assert self.problem(path, keys, heads) is Kind.BAD_ARCHIVE
 
+    def test_manifest__nested_without_end__is_bad(self, path, keys, heads):
+        archiving.manifest_path(path).write_text("[" * 100_000)
+
+        assert self.problem(path, keys, heads) is Kind.BAD_ARCHIVE
+
     def test_archived_by_somebody_with_the_keys__log_names_another_digest(
         self, path, keys, heads, tmp_path
     ):

@@ -99,6 +99,44 @@ def test_agent__drifted__both_sides_stand_beside_each_other(operator, known) -> 
     assert "min_retrieve_tokens 1 7 differs" in text_of(operator.get(PAGE))
 
 
+def test_agent__key_that_one_side_has__is_told_of_both(operator, known) -> None:
+    drift = {
+        "min_retrieve_tokens": {"absent": "from", "to": 1},
+        "chunk_size": {"from": 128, "to": 256},
+        "brand_new": {"from": 7, "absent": "to"},
+    }
+    looked_at(*known, drift={"configuration": drift})
+    text = text_of(operator.get(PAGE))
+    assert "min_retrieve_tokens 1 no such key differs" in text
+    assert "brand_new no such key 7 differs" in text
+    assert "chunk_size 256 waits until the agent is restarted 128 differs" in text
+
+
+def test_agent__drift_from_an_earlier_revision__is_not_told_as_what_it_is(operator, known) -> None:
+    agent, simulated = known
+    call(agent, "update_conf", b'{"min_retrieve_tokens": 2}')
+    drift = {"configuration": {"min_retrieve_tokens": {"from": 7, "to": 1}}}
+    looked_at(agent, simulated, drift=drift)
+    assert "min_retrieve_tokens 2 not read" in text_of(operator.get(PAGE))
+
+
+def test_agent__key_that_the_lookup_takes_up__waits_until_it_is_made_anew(operator, known) -> None:
+    agent, simulated = known
+    looked_at(agent, simulated)
+    assert "waits" not in text_of(operator.get(PAGE))
+    call(agent, "update_conf", b'{"hit_miss_ratio": 0.5}')
+    looked_at(agent, simulated)
+    text = text_of(operator.get(PAGE))
+    assert "hit_miss_ratio 0.5 waits until the lookup is recreated 0.5" in text
+    call(agent, "recreate_lookup")
+    assert "waits" not in text_of(operator.get(PAGE))
+    call(agent, "update_conf", b'{"hit_miss_ratio": 0.6}')
+    assert "hit_miss_ratio 0.6 waits" in text_of(operator.get(PAGE))
+    started_anew = {**simulated.status(), "started_at": timezone.now().timestamp() + 1}
+    record_observation(agent, started_anew)
+    assert "waits" not in text_of(operator.get(PAGE))
+
+
 def test_agent__mode_changed_past_the_control_plane__both_sides_stand_beside_each_other(
     operator, known
 ) -> None:
@@ -218,8 +256,9 @@ def test_agent__queries__are_a_handful(viewer, known) -> None:
         call(agent, "enable_freeze")
     with CaptureQueriesContext(connection) as captured:
         assert viewer.get(PAGE).status_code == 200
-    # Session and user, agent, modes, revision, schema, history, chain, cursor.
-    assert len(captured) == 9
+    # Session and user, agent, modes, revision, schema, keys that wait, history, chain,
+    # cursor.
+    assert len(captured) == 10
 
 
 def test_edit__form__has_the_keys_that_can_be_changed_and_no_secret(operator, known) -> None:
@@ -264,6 +303,8 @@ def test_edit__two_values__are_one_revision_by_an_operation(operator, known, run
     [
         ({"set__min_retrieve_tokens": "-1"}, "min_retrieve_tokens: it must be at least 0"),
         ({"set__min_retrieve_tokens": "many"}, "is no whole number"),
+        ({"set__min_retrieve_tokens": "1_0"}, "is no whole number"),
+        ({"set__hit_miss_ratio": "nan"}, "is no number"),
         ({"set__min_retrieve_tokens": ""}, "min_retrieve_tokens: it cannot be null"),
         ({"set__remote_serde": "rot13"}, "remote_serde: it must be one of naive, zstd"),
         ({"set__save_decode_cache": "maybe"}, "is neither true nor false"),
@@ -287,6 +328,57 @@ def test_edit__does_not_fit__says_why_and_keeps_what_was_typed(
                 in (page.content.decode())
             )
     assert Operation.objects.count() == before
+
+
+@pytest.fixture
+def lists(fleet):
+    """What answers for an agent that has keys of several values too."""
+    agent, simulated = fleet()
+    plain = {**simulated.schema["min_retrieve_tokens"], "minimum": None, "maximum": None}
+    simulated.schema["retrieve_locations"] = {
+        **plain,
+        "type": "list[str]",
+        "choices": ["LocalCPUBackend", "LocalDiskBackend"],
+        "optional": True,
+    }
+    simulated.schema["extra_config"] = {**plain, "type": "dict", "optional": True}
+    simulated.conf["retrieve_locations"] = ["LocalCPUBackend", "LocalDiskBackend"]
+    simulated.conf["extra_config"] = None
+    call(agent, "update_conf", b'{"min_retrieve_tokens": 1}')
+    configuration.remember_schema("worker-0", simulated.schema)
+    return simulated
+
+
+def test_edit__list__is_written_with_commas_and_an_example(operator, lists) -> None:
+    page = operator.get(EDIT)
+    assert 'value="LocalCPUBackend, LocalDiskBackend"' in page.content.decode()
+    text = text_of(page)
+    assert (
+        "Such as LocalCPUBackend, LocalDiskBackend or "
+        "[&quot;LocalCPUBackend&quot;, &quot;LocalDiskBackend&quot;] ."
+    ) in text
+    assert "extra_config dict; empty: null" in text
+    assert "Such as {&quot;name&quot;: &quot;value&quot;} ." in text
+
+
+def test_edit__list_as_it_stands__is_no_change(operator, lists) -> None:
+    page = send(operator, set__retrieve_locations="LocalCPUBackend, LocalDiskBackend")
+    assert "Nothing differs" in text_of(page)
+
+
+@pytest.mark.parametrize("text", ["LocalDiskBackend", '["LocalDiskBackend"]'])
+def test_edit__list__is_taken_with_commas_and_as_json(operator, lists, runner, text) -> None:
+    answer = send(operator, set__retrieve_locations=text)
+    operation = runner.wait_for(answer["Location"].split("/")[-2], 10)
+    assert operation.body == {"retrieve_locations": ["LocalDiskBackend"]}
+
+
+@pytest.mark.parametrize("key", ["retrieve_locations", "extra_config"])
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 900 + "1" + "}" * 900])
+def test_edit__nested_without_end__400_naming_it(operator, lists, key, text) -> None:
+    page = send(operator, **{f"set__{key}": text})
+    assert page.status_code == 400
+    assert f"Correct {key} ." in text_of(page)
 
 
 def test_edit__key_that_only_a_start_takes__is_not_sent(operator, known) -> None:

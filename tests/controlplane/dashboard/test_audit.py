@@ -9,6 +9,7 @@ from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 
 from controlplane.audit import background, guards, services
+from controlplane.audit.actors import Actor, ActorKind
 from controlplane.audit.models import AuditEntry
 from tests.support.waiting import eventually
 
@@ -88,6 +89,68 @@ def test_facets__cannot_be_read__400_naming_it(viewer, query) -> None:
     page = viewer.get(f"/dashboard/audit/?{query}")
     assert page.status_code == 400
     assert f"{query.partition('=')[0]}:" in text_of(page)
+
+
+def actor(name: str) -> Actor:
+    return Actor(ActorKind.USER, name, f"user:{name}")
+
+
+def test_facets__values__have_counts_and_lead_to_what_fits_them(viewer, several) -> None:
+    page = viewer.get("/dashboard/audit/?agent=worker-0")
+    text = text_of(page)
+    assert "Counted in all that fits." in text
+    assert "Action conf.update 1 · freeze.enable 1" in text
+    assert "Outcome failed 1 · succeeded 1" in text
+    # Everybody there is the same actor.
+    assert "Kind of actor command" not in text
+    href = '/dashboard/audit/?agent=worker-0&amp;outcome=failed"'
+    assert f'href="{href}>failed</a>' in page.content.decode()
+
+
+def test_facets__one_is_chosen__its_other_values_can_be_chosen_instead(viewer, several) -> None:
+    text = text_of(viewer.get("/dashboard/audit/?agent=worker-0&outcome=failed"))
+    assert "Outcome failed 1 · succeeded 1" in text
+    # Of what fits that outcome.
+    assert "Action freeze.enable 1" not in text
+
+
+def test_facets__more_entries_than_are_counted__says_so(viewer, several, monkeypatch) -> None:
+    monkeypatch.setattr("controlplane.dashboard.facets.SAMPLE", 2)
+    text = text_of(viewer.get("/dashboard/audit/?request_id=req-1"))
+    assert "Counted in the newest 2 entries that fit what else is asked for." in text
+
+
+def test_facets__part_of_an_actors_name__names_whose_it_is(viewer, several) -> None:
+    for name in ("anna", "anna/test", "bob"):
+        record(actor=actor(name))
+    page = viewer.get("/dashboard/audit/?actor=ann")
+    assert "There are also anna (1), anna/test (1)." in text_of(page)
+    assert 'href="/dashboard/audit/?actor=anna%2Ftest"' in page.content.decode()
+    assert "There is also anna/test (1)." in text_of(viewer.get("/dashboard/audit/?actor=anna"))
+    assert '<option value="anna/test">1 entry</option>' in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "chip", "without"),
+    [
+        ("actor_kind=command&status=200", "kind of actor command", "status=200"),
+        ("status=200&stage=event", "status 200", "stage=event"),
+        ("request_id=req-1&operation=" + "0" * 32, "request req-1", "operation=" + "0" * 32),
+    ],
+)
+def test_facets__asked_for__are_told_with_a_way_to_be_rid_of_each(
+    viewer, several, query, chip, without
+) -> None:
+    page = viewer.get(f"/dashboard/audit/?{query}")
+    assert f"{chip} take away" in text_of(page)
+    assert f'href="/dashboard/audit/?{without}"' in page.content.decode()
+
+
+@pytest.mark.parametrize("query", ["actor_kind=command", "stage=event", "outcome=odd"])
+def test_facets__in_the_address__stand_in_the_form(viewer, query) -> None:
+    value = query.partition("=")[2]
+    page = viewer.get(f"/dashboard/audit/?{query}").content.decode()
+    assert re.search(rf'<option(?: value="{value}")? selected>{value}</option>', page)
 
 
 def test_entry__with_a_difference__shows_both_sides_and_the_ways_on(viewer, several) -> None:
@@ -215,5 +278,6 @@ def test_audit__queries__are_a_handful_whatever_the_number_of_entries(viewer, co
         record(agent=f"worker-{number}")
     with CaptureQueriesContext(connection) as captured:
         assert viewer.get("/dashboard/audit/?action=conf.update").status_code == 200
-    # Session and user, entries, agents and engines to choose of, chain, cursor.
-    assert len(captured) == 7
+    # Session and user, entries, those that are counted, agents and engines to choose of,
+    # chain, cursor.
+    assert len(captured) == 8

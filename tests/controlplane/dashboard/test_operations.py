@@ -2,7 +2,7 @@
 
 import re
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -12,6 +12,7 @@ from django.utils import timezone
 from controlplane.audit.models import AuditEntry
 from controlplane.fleet.models import Agent
 from controlplane.forwarding.transport import NotSent
+from controlplane.operations.effects import Wishes
 from controlplane.operations.models import Operation, State
 from controlplane.operations.planning import Plan, plan_operation
 from controlplane.operations.selecting import Selector
@@ -307,19 +308,105 @@ def test_retry__another_is_under_way__says_which(operator, fleet, runner) -> Non
     runner.wait_for(retry.pk, 10)
 
 
-@pytest.mark.parametrize(("verb", "title"), [("cancel", "Cancel"), ("retry", "Retry")])
-def test_change__no_reason__is_asked_for_and_nothing_is_done(
-    operator, make_agent, verb, title
-) -> None:
+def test_cancel__no_reason__is_asked_for_and_nothing_is_done(operator, make_agent) -> None:
     make_agent()
     operation = plan("enable_freeze", "worker-0")
-    page = operator.get(url_of(operation, verb))
-    assert f"{title} freeze.enable" in text_of(page)
-    page = operator.post(url_of(operation, verb), {**WHY, "reason": ""})
+    page = operator.get(url_of(operation, "cancel"))
+    assert "Cancel freeze.enable" in text_of(page)
+    page = operator.post(url_of(operation, "cancel"), {**WHY, "reason": ""})
+    assert page.status_code == 400
+    assert "Say why" in text_of(page)
+    assert Operation.objects.get().cancel_requested_at is None
+
+
+def test_retry__no_reason__is_asked_for_and_nothing_is_done(operator, fleet, runner) -> None:
+    _, broken = fleet()
+    broken.before = unreachable
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    page = operator.get(url_of(operation, "retry"))
+    assert "Retry freeze.enable" in text_of(page)
+    page = operator.post(url_of(operation, "retry"), {**WHY, "reason": ""})
     assert page.status_code == 400
     assert "Say why" in text_of(page)
     assert not Operation.objects.exclude(pk=operation.pk).exists()
-    assert Operation.objects.get().cancel_requested_at is None
+
+
+@pytest.mark.parametrize(
+    ("verb", "why"),
+    [("cancel", "there is nothing to cancel"), ("retry", "only agents that failed")],
+)
+def test_change__nothing_can_be_done__says_so_before_it_asks_why(
+    operator, fleet, runner, verb, why
+) -> None:
+    fleet()
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    page = operator.get(url_of(operation, verb))
+    assert why in text_of(page)
+    assert 'name="reason"' not in page.content.decode()
+
+
+def test_retry__done__operation_leads_to_it_and_offers_no_other(operator, fleet, runner) -> None:
+    _, broken = fleet()
+    broken.before = unreachable
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    operator.post(url_of(operation, "retry"), WHY)
+    retry = Operation.objects.get(retry_of=operation.pk)
+    runner.wait_for(retry.pk, 10)
+    page = operator.get(url_of(operation))
+    assert "Retried by another operation failed" in text_of(page)
+    assert f'href="{url_of(retry)}"' in page.content.decode()
+    assert "Retry the" not in text_of(page)
+    # It is that one that is retried now.
+    assert "Retry the 1 that failed" in text_of(operator.get(url_of(retry)))
+
+
+def test_retry__was_cancelled__operation_offers_another(operator, fleet, runner) -> None:
+    _, broken = fleet()
+    broken.before = unreachable
+    operation = carried_out(runner, plan("enable_freeze", "worker-0"))
+    operator.post(url_of(operation, "retry"), WHY)
+    retry = Operation.objects.get(retry_of=operation.pk)
+    runner.wait_for(retry.pk, 10)
+    Operation.objects.filter(pk=retry.pk).update(state=State.CANCELLED)
+    text = text_of(operator.get(url_of(operation)))
+    assert "Retried by another operation cancelled" in text
+    assert "Retry the 1 that failed" in text
+
+
+def test_operation__some_were_not_called__are_counted_as_cancelled(viewer, fleet, runner) -> None:
+    for number in range(3):
+        _, simulated = fleet(f"worker-{number}")
+        simulated.before = unreachable
+    names = [f"worker-{number}" for number in range(3)]
+    strategy = Strategy(canary=1, max_failures=0, on_failure=OnFailure.STOP)
+    operation = carried_out(runner, plan("enable_freeze", *names, strategy=strategy))
+    text = text_of(viewer.get(url_of(operation)))
+    assert "3 of 3 agents done: 0 succeeded, 1 failed or unknown , 2 cancelled" in text
+    assert "0 of 3 1 failed 2 cancelled" in text_of(viewer.get("/dashboard/operations/"))
+
+
+def test_operation__wave_of_which_nobody_is_shown__says_so(viewer, make_agent, monkeypatch) -> None:
+    monkeypatch.setattr("controlplane.dashboard.views.operations._MOST_TARGETS", 2)
+    names = [f"worker-{number}" for number in range(4)]
+    for number, name in enumerate(names):
+        make_agent(name, worker_id=number)
+    operation = plan("enable_freeze", *names, strategy=Strategy(canary=1))
+    operation_of_two = Strategy(canary=2, wave_size=1)
+    text = text_of(viewer.get(url_of(operation)))
+    assert "And 2 more, which are not shown." in text
+    operation = plan("enable_freeze", *names, strategy=operation_of_two)
+    page = viewer.get(url_of(operation))
+    assert text_of(page).count("Its 1 agent is not shown.") == 2
+    assert page.content.decode().count("<table") == 1
+
+
+def test_operation__ends_by_itself__is_told_as_a_moment(viewer, make_agent) -> None:
+    make_agent()
+    at = datetime(2126, 11, 26, 21, 12, 57, 779766, tzinfo=UTC)
+    operation = plan("enable_freeze", "worker-0", wishes=Wishes(expires_at=at))
+    text = text_of(viewer.get(url_of(operation)))
+    assert "Ends by itself 2126-11-26 21:12:57 UTC, in " in text
+    assert "779766" not in text
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry", "rollback/"])

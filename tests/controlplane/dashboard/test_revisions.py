@@ -102,7 +102,55 @@ def test_revision__against_any_other__shows_what_differs(viewer, three, query, t
     assert text in text_of(viewer.get(f"/dashboard/revisions/{last}/{query}"))
 
 
-@pytest.mark.parametrize(("query", "status"), [("?against=x", 400), ("?against=9", 404)])
+def value_of(page, name: str) -> str:
+    """What stands in the input of that name."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', page.content.decode())
+    assert found is not None
+    return found[1]
+
+
+def test_revision__of_more_than_a_hundred__any_can_be_chosen_and_the_chosen_one_is_told(
+    viewer, three
+) -> None:
+    _, (first, second, _) = three
+    last = ConfigRevision.objects.get(agent="worker-0", number=3)
+    for number in range(4, 112):
+        last.pk, last.number, last.state = None, number, "superseded"
+        last.save()
+    page = viewer.get(f"/dashboard/revisions/{second}/")
+    assert (value_of(page, "against"), value_of(page, "of")) == ("1", "worker-0")
+    assert "Key Revision 1 Revision 2" in text_of(page)
+    page = viewer.get(f"/dashboard/revisions/{first}/?against=111")
+    assert value_of(page, "against") == "111"
+    assert "Key Revision 111 Revision 1" in text_of(page)
+    page = viewer.get(f"/dashboard/revisions/{first}/")
+    assert value_of(page, "against") == ""
+    assert "Everything that it holds" in text_of(page)
+
+
+def test_revision__of_another_agent__is_compared_under_both_names(viewer, three, fleet) -> None:
+    _, (_, _, last) = three
+    agent, _ = fleet("worker-1")
+    perform(
+        endpoint("update_conf"),
+        [agent],
+        query="",
+        body=b'{"min_retrieve_tokens": 7}',
+        actor=ACTOR,
+        reason="",
+        request_id="req-1",
+        timeout=5,
+    )
+    page = viewer.get(f"/dashboard/revisions/{last}/?of=worker-1")
+    assert "worker-1, revision 2 worker-0, revision 3 min_retrieve_tokens 7 256" in text_of(page)
+    assert (value_of(page, "against"), value_of(page, "of")) == ("2", "worker-1")
+    page = viewer.get(f"/dashboard/revisions/{last}/?of=worker-1&against=1")
+    assert "worker-1, revision 1 worker-0, revision 3 min_retrieve_tokens 0 256" in text_of(page)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("?against=x", 400), ("?against=9", 404), ("?of=nobody", 404)]
+)
 def test_revision__against_nothing__is_an_error_page(viewer, three, query, status) -> None:
     _, (_, _, last) = three
     page = viewer.get(f"/dashboard/revisions/{last}/{query}")
@@ -159,4 +207,5 @@ def test_pages__queries__are_a_handful(viewer, three) -> None:
     assert len(captured) == 5
     with CaptureQueriesContext(connection) as captured:
         assert viewer.get(f"/dashboard/revisions/{last}/").status_code == 200
-    assert len(captured) == 7
+    # Session and user, both revisions, numbers and agents to choose of, chain, cursor.
+    assert len(captured) == 8

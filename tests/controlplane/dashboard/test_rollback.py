@@ -4,10 +4,12 @@ import re
 import threading
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from controlplane.audit.models import AuditEntry
 from controlplane.dashboard import rollbacks
-from controlplane.forwarding.transport import NotSent
+from controlplane.forwarding.transport import NotSent, TimedOut
 from controlplane.operations.models import Operation, OperationTarget
 from tests.controlplane.commands.running import run, run_json
 from tests.support.waiting import eventually
@@ -51,7 +53,8 @@ def test_rollback__frozen__preview_names_agents_and_calls_then_each_is_as_before
     sent = [dict(agent.asked) for agent in simulated]
 
     preview = text_of(operator.get(url_of(operation, "rollback/")))
-    assert "Roll back freeze.enable: 3 agents" in preview
+    # As many as are sent something.
+    assert "Roll back freeze.enable: 2 agents" in preview
     assert "worker-1 PUT /freeze/disable worker-0 PUT /freeze/disable" in preview
     assert "worker-2 By what is on record there is nothing to send." in preview
     assert [agent.asked for agent in simulated] == sent
@@ -78,6 +81,55 @@ def test_rollback__of_configurations__restores_the_values(operator, fleet) -> No
         assert call in preview
     assert "Taken back on 2 agents." in text_of(take_back(operator, operation))
     assert [agent.conf["min_retrieve_tokens"] for agent in simulated] == [7, 7]
+
+
+def test_rollback__nothing_to_send__asks_for_no_reason_and_says_so(operator, fleet) -> None:
+    fleet()
+    frozen("worker-0")
+    page = operator.get(url_of(frozen("worker-0"), "rollback/"))
+    assert "There is nothing to send to anybody" in text_of(page)
+    assert 'name="reason"' not in page.content.decode()
+
+
+def test_rollback__nobody_knows_what_was_done__all_that_was_asked_for_is_sent_as_it_was(
+    operator, fleet
+) -> None:
+    _, simulated = fleet()
+    run("conf", "set", "min_retrieve_tokens=7", "--all")
+
+    def lost(method: str, path: str) -> None:
+        if method == "POST":
+            raise TimedOut("timed out")
+
+    simulated.before = lost
+    operation = run_json("conf", "set", "min_retrieve_tokens=8", "--all").document["id"]
+    assert OperationTarget.objects.get(operation=operation).state == "unknown"
+    preview = text_of(operator.get(url_of(operation, "rollback/")))
+    assert "POST /conf?atomic=true {&quot;min_retrieve_tokens&quot;: 7}" in preview
+
+
+@pytest.mark.parametrize("count", [1, 100])
+@pytest.mark.parametrize(
+    ("change", "queries"),
+    [
+        # Session and user, operation, targets, agents, both kinds of parts, what is
+        # desired, chain, cursor.
+        (["freeze", "enable"], 10),
+        (["hotcache", "disable"], 10),
+        # Active revisions, parents and schemas in the place of what is desired.
+        (["conf", "set", "min_retrieve_tokens=7"], 12),
+    ],
+)
+def test_rollback__queries__are_a_handful_whatever_the_number_of_agents(
+    operator, fleet, change, queries, count
+) -> None:
+    for number in range(count):
+        fleet(f"worker-{number}")
+    operation = run_json(*change, "--all").document["id"]
+    with CaptureQueriesContext(connection) as captured:
+        preview = text_of(operator.get(url_of(operation, "rollback/")))
+    assert len(captured) == queries
+    assert preview.count("nothing to send") == 0
 
 
 def test_rollback__of_a_bypass__names_the_backend(operator, fleet) -> None:

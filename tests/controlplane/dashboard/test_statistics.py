@@ -175,6 +175,52 @@ def test_moments__one_operation_on_two_agents__is_one(viewer, counted, make_agen
     )
 
 
+def test_moments__many_configurations__are_few_and_hide_no_mode(viewer, counted) -> None:
+    mode("scheduler", 10, reason="the first thing")
+    for number in range(108):
+        revision("scheduler", number + 2, 60 + number)
+    page = viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}")
+    text = text_of(page)
+    assert "freeze on 2026-03-02 12:00:10 mode scheduler the first thing" in text
+    burst = re.search(r'href="([^"]+)">\d+ (\d+) changes', page.content.decode())
+    assert burst is not None
+    listed = viewer.get(burst[1].replace("&amp;", "&")).content.decode()
+    assert listed.count('id="revision-') == min(int(burst[2]), 50)
+    assert "changes of the configuration" in text
+    counts = re.findall(r"(\d+) changes of the configuration", text.partition("meanwhile")[2])
+    assert sum(map(int, counts)) == 108
+    assert "not shown" not in text
+
+
+def test_moments__too_many_of_what_hides_nothing__says_how_many_are_left_out(
+    viewer, counted
+) -> None:
+    for number in range(104):
+        mode("scheduler", 60 + number, reason=f"number {number}.")
+    for number in range(3):
+        revision("scheduler", number + 2, 600 * number)
+    text = text_of(viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}"))
+    assert "number 103." in text
+    assert "number 0." not in text
+    # 104 modes, three configurations, and counts that began anew.
+    assert re.search(r"\b8 older changes are not shown; choose a shorter time", text)
+
+
+def test_moments__more_than_are_read__are_counted_too(viewer, counted, monkeypatch) -> None:
+    monkeypatch.setattr("controlplane.dashboard.moments._MAX_ROWS", 2)
+    for number in range(5):
+        mode("scheduler", 60 + number)
+    text = text_of(viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}"))
+    assert "3 older changes are not shown" in text
+
+
+def test_moments__agent_was_removed_since__are_those_of_its_engine_still(viewer, counted) -> None:
+    revision("scheduler", 2, 300)
+    counted.agent.delete()
+    text = text_of(viewer.get(f"/dashboard/statistics/?of=engine/engine-a&{HOUR}"))
+    assert "1 config min_retrieve_tokens 2026-03-02 12:05:00 config scheduler" in text
+
+
 def test_moments__done_through_the_control_plane__are_marked(viewer, fleet, counted) -> None:
     agent, _ = fleet()
     for name in ("enable_freeze", "clear_cache"):
@@ -274,4 +320,7 @@ def test_ten_thousand_snapshots__page__asks_the_database_a_handful_of_times(
     # three for the moments, chain, cursor.
     assert len(captured) == 13
     assert "Chunks looked up 20,000 Unique chunks 10,000" in text_of(page)
-    assert page.content.decode().count('data-label="Kind"') == 100
+    told = re.findall(
+        r"(\d+) changes of the configuration", text_of(page).partition("meanwhile")[2]
+    )
+    assert sum(map(int, told)) == 200
