@@ -165,7 +165,7 @@ def test_agent__removed_while_its_page_is_open__the_page_says_so(
     assert only_of_the_browser(watched, "404")
 
 
-def test_refresh__fails__is_said_until_it_comes(watched: Watched) -> None:
+def test_refresh__fails__is_said_until_it_comes(watched: Watched, api: httpx.Client) -> None:
     page = watched.page
 
     def fail_parts(route: Route) -> None:
@@ -175,11 +175,11 @@ def test_refresh__fails__is_said_until_it_comes(watched: Watched) -> None:
             route.continue_()
 
     page.route("**/dashboard/", fail_parts)
-    page.evaluate("htmx.trigger(document.getElementById('fleet'), 'kvp:refresh')")
+    register(api, "unseen")
     expect(announced(page)).to_contain_text("The control plane answered 503.")
     page.unroute("**/dashboard/")
-    remade(page, "fleet")
-    expect(announced(page)).to_be_hidden()
+    expect(announced(page)).to_be_hidden(timeout=SILENCE_MS)
+    expect(row(page, "unseen")).to_be_visible()
     assert only_of_the_browser(watched, "503")
 
 

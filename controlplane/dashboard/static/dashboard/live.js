@@ -3,7 +3,7 @@
 
 import { announce, announceWithReload, withdraw } from "./announcements.js";
 import { noteNews } from "./news.js";
-import { refreshAll, refreshSoon } from "./refreshing.js";
+import { refreshAll, refreshSoon, retryFailed } from "./refreshing.js";
 
 const RETRY_MS = [500, 1000, 2000, 5000, 10000, 20000];
 // The server says something every 5 s.
@@ -165,7 +165,10 @@ function refreshByTime() {
 function tick() {
   if (socket !== null && Date.now() - heardAt > SILENCE_MS) giveUp();
   if (document.hidden) return;
-  if (state === "live") refreshByTime();
+  if (state === "live") {
+    refreshByTime();
+    retryFailed();
+  }
   const isPollDue = attempts >= ATTEMPTS_BEFORE_POLLING && Date.now() - polledAt >= POLL_MS;
   if ((state === "lost" || state === "polling") && isPollDue) poll();
 }

@@ -13,6 +13,7 @@ class Fetching {
   next = null;
   began = 0;
   took = 0;
+  failedAt = null;
 }
 
 function later() {
@@ -84,13 +85,19 @@ document.addEventListener("htmx:afterRequest", (event) => {
   const { requestConfig, successful, failed, xhr } = event.detail;
   const { id } = requestConfig.elt;
   state.took = performance.now() - state.began;
+  const mayComeYet = (failed || xhr.status === 0) && !GONE.has(xhr.status);
+  state.failedAt = mayComeYet ? performance.now() : null;
   settle(id, state, successful === true);
-  if ((failed || xhr.status === 0) && !GONE.has(xhr.status)) setTimeout(again, AGAIN_MS, id);
 });
 
-function again(id) {
-  const part = document.getElementById(id);
-  if (part !== null) refreshSoon(part);
+// What failed a while ago is tried again.
+export function retryFailed() {
+  for (const [id, state] of fetching) {
+    const part = document.getElementById(id);
+    if (part === null || state.failedAt === null || performance.now() - state.failedAt < AGAIN_MS) continue;
+    state.failedAt = null;
+    refreshSoon(part);
+  }
 }
 
 document.addEventListener("visibilitychange", () => {
