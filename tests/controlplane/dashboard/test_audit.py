@@ -173,7 +173,6 @@ def test_entry__asked_for_by_htmx__is_the_panel_alone(viewer, several) -> None:
     part = viewer.get(url, headers={"HX-Request": "true"}).content.decode()
     assert "<h2>Entry" in part
     assert "<html" not in part
-    assert "<html" not in part
 
 
 def test_entry__unknown__404_page(viewer) -> None:
