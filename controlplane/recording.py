@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 
 from django.conf import settings
@@ -22,6 +23,7 @@ from controlplane.audit.models import AuditEntry
 from controlplane.audit.reads import ReadPolicy, policy_for
 from controlplane.audit.redaction import hide_named
 from controlplane.audit.trail import Trail
+from controlplane.background import run_and_wait
 from controlplane.middleware import request_id_of
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _OWN_RESOURCES = "/api/v1/"
 _MAX_PATH = 500
+_PATIENCE_MS = 5_000
 # Everything else that a caller sends along is left out: who knows what it holds.
 _KEPT_HEADERS = (
     "Accept",
@@ -85,7 +88,8 @@ def _record_refusal(
     changed."""
     if _is_on_record(followed):
         return
-    audit.record_denial(
+    record = partial(
+        audit.record_denial,
         action=action,
         actor=request_actor(request),
         request_id=request_id_of(request),
@@ -96,6 +100,11 @@ def _record_refusal(
         duration_ms=duration_ms,
         outcome=outcome,
     )
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and duration_ms >= _PATIENCE_MS:
+        # The caller has waited for a database that is held up, and would wait again.
+        run_and_wait("record-refusal", record, 0.0)
+    else:
+        record()
 
 
 def _is_on_record(followed: Trail) -> bool:

@@ -1,11 +1,16 @@
 """The state of the audit log's chain, as the badge on every page tells it."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+
+from django.utils import timezone
 
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.verifying import latest_verification
+from controlplane.dashboard.switches import Tone
+
+_FRESH = timedelta(days=1)
 
 
 class Soundness(StrEnum):
@@ -31,6 +36,18 @@ class ChainStatus:
     """What is wrong."""
     entries: int = 0
     """How many were looked at."""
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the last look is so long ago that there should have been another."""
+        return self.at is not None and timezone.now() - self.at > _FRESH
+
+    @property
+    def tone(self) -> Tone:
+        """How the badge looks: what was valid once may not be any more."""
+        if self.soundness is Soundness.BROKEN:
+            return Tone.BAD
+        return Tone.WARN if self.soundness is Soundness.NEVER or self.is_old else Tone.OK
 
     @property
     def at(self) -> datetime | None:

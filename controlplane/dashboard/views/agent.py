@@ -54,13 +54,15 @@ class AgentPage(DashboardView):
         watch = getattr(agent, "watch", None)
         keys = configuration.known_schema(name)
         row = agent_row(agent, modes, revision)
+        changes = list(ModeChange.objects.filter(agent=name)[: _HISTORY + 1])
         context: dict[str, object] = {
             "agent": agent,
             "watch": watch,
             "row": row,
             "is_word": "Is" if row.health == Health.ONLINE else "Was",
             "modes": mode_rows(agent, modes),
-            "changes": ModeChange.objects.filter(agent=name)[:_HISTORY],
+            "changes": changes[:_HISTORY],
+            "has_more_changes": len(changes) > _HISTORY,
             "revision": revision,
             "can_edit": revision is not None and bool(keys),
             "tiers": tiers_of(agent.last_status),

@@ -1,9 +1,10 @@
 """What of a request goes on record, whatever comes of it."""
 
+import threading
 from types import SimpleNamespace
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError
 from django.test import Client
 from rest_framework.test import APIClient
 
@@ -15,6 +16,7 @@ from controlplane.audit.models import AuditEntry
 from controlplane.audit.reads import BadReadPolicy, ReadPolicy, read_policies
 from controlplane.operations.models import Operation
 from engine.contract import CATALOGUE
+from tests.support.waiting import eventually
 
 from ..conftest import ACTOR, PASSWORD
 from ..wire import reply
@@ -119,6 +121,34 @@ class TestFailed:
         assert response.status_code == 503
         assert not User.objects.filter(username="ada").exists()
         assert [entry.action for entry in entries()] == ["request.fail"]
+
+    @pytest.mark.django_db(transaction=True)
+    def test_database_held_the_caller_up__is_recorded_without_another_wait(
+        self, admin_api, make_agent, agents, monkeypatch
+    ):
+        make_agent()
+        go_on = threading.Event()
+        record, denial = services.record, services.record_denial
+
+        def held_up(**given: object) -> None:
+            raise OperationalError("database is locked")
+
+        def wait_and_record(**given: object) -> None:
+            go_on.wait(10)
+            with monkeypatch.context() as patch:
+                patch.setattr(services, "record", record)
+                denial(**given)
+
+        monkeypatch.setattr("controlplane.recording._PATIENCE_MS", 0)
+        monkeypatch.setattr(services, "record", held_up)
+        monkeypatch.setattr(services, "record_denial", wait_and_record)
+        response = admin_api.put("/agents/worker-0/freeze/enable")
+
+        assert response.status_code == 503
+        assert agents.requests == []
+        assert entries() == []
+        go_on.set()
+        eventually(lambda: [entry.action for entry in entries()] == ["request.fail"])
 
     def test_safe_method__failure__is_not_on_record(self, viewer_api):
         viewer_api.get("/api/v1/agents/nobody/")

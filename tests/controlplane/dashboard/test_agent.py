@@ -92,6 +92,22 @@ def test_agent__modes_and_configuration__are_told_with_their_history(viewer, kno
     assert "Change configuration" not in text
 
 
+def test_agent__many_changes_of_modes__history_leads_on_to_all_of_them(viewer, known) -> None:
+    agent, _ = known
+    for _ in range(20):
+        call(agent, "enable_freeze")
+    page = viewer.get(PAGE)
+    assert "Reason When (UTC)" in text_of(page)
+    assert "All changes of its modes" not in text_of(page)
+    call(agent, "disable_freeze")
+    page = viewer.get(PAGE)
+    assert "These are the newest 20. All changes of its modes" in text_of(page)
+    link = re.search(r'id="to-changes" href="([^"]+)"', page.content.decode())
+    assert link is not None
+    answer = viewer.get(link[1], headers={"Accept": "application/json"})
+    assert len(answer.json()["results"]) == 21
+
+
 def test_agent__drifted__both_sides_stand_beside_each_other(operator, known) -> None:
     agent, simulated = known
     drift = {"configuration": {"min_retrieve_tokens": {"from": 7, "to": 1}}}

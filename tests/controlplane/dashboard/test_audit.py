@@ -2,6 +2,7 @@
 
 import re
 import threading
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -212,6 +213,19 @@ def test_verify_now__admin__badge_tells_up_to_where_and_by_whom(admin, several) 
     assert re.search(r'title="Verified [^"]+ UTC by admin"', fleet)
     part = admin.get("/dashboard/audit/chain").content.decode()
     assert part.startswith('<a id="chain" class="badge chain ok"')
+
+
+@pytest.mark.django_db(transaction=True)
+def test_chain__verified_long_ago__badge_says_when_and_warns(admin, several, monkeypatch) -> None:
+    admin.post("/dashboard/audit/verify")
+    badge = admin.get("/dashboard/audit/chain")
+    assert re.search(r"valid up to \d+ , seen \d+ s ago", text_of(badge))
+    assert "nobody has looked at" not in text_of(admin.get("/dashboard/audit/"))
+    monkeypatch.setattr("controlplane.dashboard.chain._FRESH", timedelta(0))
+    badge = admin.get("/dashboard/audit/chain").content.decode()
+    assert badge.startswith('<a id="chain" class="badge chain warn"')
+    page = text_of(admin.get("/dashboard/audit/"))
+    assert "what was changed or added since, nobody has looked at" in page
 
 
 @pytest.mark.django_db(transaction=True)
