@@ -49,7 +49,7 @@ function hear(event) {
 function enter(next, text) {
   state = next;
   mark.hidden = false;
-  mark.dataset.state = next;
+  mark.dataset.state = next === "ended" ? "lost" : next;
   mark.querySelector(".connection-text").textContent = text;
 }
 
@@ -147,7 +147,7 @@ async function poll() {
   for (const part of waiting) noteNews(part);
   if (state === "polling") return;
   enter("polling", `asks every ${POLL_MS / 1000} s`);
-  announce("connection", "warn", `What happens cannot be sent to this page; maybe a proxy on the way lets no WebSockets through. The page asks every ${POLL_MS / 1000} s instead.`);
+  announce("connection", "info", `What happens cannot be sent to this page; maybe a proxy on the way lets no WebSockets through. The page asks every ${POLL_MS / 1000} s instead.`);
 }
 
 // What changes without an event, such as when an agent was last seen.
