@@ -176,11 +176,24 @@ def test_refresh__fails__is_said_until_it_comes(watched: Watched, api: httpx.Cli
 
     page.route("**/dashboard/", fail_parts)
     register(api, "unseen")
-    expect(announced(page)).to_contain_text("The control plane answered 503.")
+    expect(announced(page)).to_contain_text("The control plane answered 503;")
     page.unroute("**/dashboard/")
     expect(announced(page)).to_be_hidden(timeout=SILENCE_MS)
     expect(row(page, "unseen")).to_be_visible()
     assert only_of_the_browser(watched, "503")
+
+
+def test_filter__fails__is_said_and_chosen_again(watched: Watched) -> None:
+    page = watched.page
+    page.route(re.compile("role=scheduler$"), lambda route: route.abort())
+    page.get_by_label("Role").select_option("scheduler")
+    expect(announced(page)).to_contain_text("The control plane did not answer.")
+    expect(announced(page)).to_contain_text("choose it again")
+    page.unroute_all()
+    page.get_by_label("Role").select_option("worker")
+    page.wait_for_url("**/dashboard/?role=worker")
+    expect(announced(page)).to_be_hidden()
+    assert watched.problems == ["Failed to load resource: net::ERR_FAILED"]
 
 
 def only_of_the_browser(watched: Watched, status: str) -> bool:
