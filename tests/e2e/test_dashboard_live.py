@@ -176,11 +176,24 @@ def test_refresh__fails__is_said_until_it_comes(watched: Watched, api: httpx.Cli
 
     page.route("**/dashboard/", fail_parts)
     register(api, "unseen")
-    expect(announced(page)).to_contain_text("The control plane answered 503.")
+    expect(announced(page)).to_contain_text("The control plane answered 503;")
     page.unroute("**/dashboard/")
     expect(announced(page)).to_be_hidden(timeout=SILENCE_MS)
     expect(row(page, "unseen")).to_be_visible()
     assert only_of_the_browser(watched, "503")
+
+
+def test_filter__fails__is_said_and_chosen_again(watched: Watched) -> None:
+    page = watched.page
+    page.route(re.compile("role=scheduler$"), lambda route: route.abort())
+    page.get_by_label("Role").select_option("scheduler")
+    expect(announced(page)).to_contain_text("The control plane did not answer.")
+    expect(announced(page)).to_contain_text("choose it again")
+    page.unroute_all()
+    page.get_by_label("Role").select_option("worker")
+    page.wait_for_url("**/dashboard/?role=worker")
+    expect(announced(page)).to_be_hidden()
+    assert watched.problems == ["Failed to load resource: net::ERR_FAILED"]
 
 
 def only_of_the_browser(watched: Watched, status: str) -> bool:
@@ -295,3 +308,52 @@ def test_times__clock_of_the_browser_jumps__a_refresh_puts_it_right(
     expect(age).to_have_text("in 1 h")
     remade(page, "operations")
     expect(age).to_contain_text(" s ago")
+
+
+def test_merge__any_part_into_any_other__is_what_was_fetched_and_keeps_what_has_a_key(
+    watched: Watched,
+) -> None:
+    wrong = watched.page.evaluate(
+        """() => {
+            let seed = 1;
+            const below = (most) => (seed = (seed * 48271) % 2147483647) % most;
+            const pick = (...all) => all[below(all.length)];
+            const place = document.createElement("div");
+            document.body.append(place);
+            function items(depth) {
+                const keys = ["a", "b", "c", "d", "e"].sort(() => below(3) - 1);
+                return Array.from({ length: below(6) }, () => {
+                    const inside = depth ? items(depth - 1) : pick("x", "y", "");
+                    const tag = pick("div", "span", "em");
+                    const key = pick(true, false) ? ` data-key="${keys.pop()}"` : "";
+                    const title = pick("", ' title="t"', ' title="u"');
+                    return pick(`text ${below(9)}`, `<${tag}${key}${title}>${inside}</${tag}>`);
+                }).join(pick("", "\\n"));
+            }
+            const part = () => `<section id="merged">${items(2)}</section>`;
+            const wrong = [];
+            for (let round = 0; round < 500; round += 1) {
+                const [old, fresh] = [part(), part()];
+                place.innerHTML = old;
+                const kept = new Map();
+                for (const node of place.querySelectorAll("#merged > [data-key]")) {
+                    kept.set(node.nodeName + node.dataset.key, node);
+                }
+                const target = place.firstChild;
+                const how = { swapStyle: "merge", settleDelay: 0 };
+                const eventInfo = { target, requestConfig: { elt: target } };
+                htmx.swap(target, fresh, how, { contextElement: target, eventInfo });
+                const merged = place.innerHTML.replaceAll(' class=""', "");
+                const wanted = document.createElement("div");
+                wanted.innerHTML = fresh;
+                const isKept = [...target.querySelectorAll(":scope > [data-key]")].every((node) => {
+                    const before = kept.get(node.nodeName + node.dataset.key);
+                    return before === undefined || before === node;
+                });
+                if (merged !== wanted.innerHTML || !isKept) wrong.push([old, fresh, merged]);
+            }
+            return wrong.slice(0, 3);
+        }"""
+    )
+    assert wrong == []
+    assert watched.problems == []

@@ -40,7 +40,7 @@ _TOO_MUCH = (
 )
 
 
-# A page of 500 agents is 20 times smaller so. What an attacker could learn from lengths is
+# A page of 500 agents is some thirty times smaller so. What an attacker could learn from lengths is
 # the token of forms, which is masked anew in every answer; requests from other sites come
 # without the session (SameSite=Lax), and Django varies the lengths.
 @method_decorator(gzip_page, name="dispatch")

@@ -20,23 +20,23 @@ function showInside(target, xhr) {
   return true;
 }
 
-function say(xhr) {
-  const { status } = xhr;
-  if (status === FORBIDDEN) {
-    announceWithReload("refresh", "bad", "What you see cannot be fetched anew: your role does not allow it any more.", "Load the page again");
-  } else if (status === 0) {
-    announce("refresh", "bad", "The control plane did not answer. What you see may be out of date; it is asked again by itself.");
-  } else {
-    const request = xhr.getResponseHeader("X-Request-ID");
-    announce("refresh", "bad", `The control plane answered ${status}. What you see may be out of date; it is asked again by itself. Its log has the details under request ${request}.`);
-  }
+function whatHappened(xhr) {
+  if (xhr.status === 0) return "The control plane did not answer.";
+  const request = xhr.getResponseHeader("X-Request-ID");
+  return `The control plane answered ${xhr.status}; its log has the details under request ${request}.`;
 }
 
 function failed(event) {
-  const { target, xhr } = event.detail;
+  const { target, xhr, requestConfig } = event.detail;
   if (xhr.status === NOT_FOUND && showInside(target, xhr)) return;
-  failing.add(target.id);
-  say(xhr);
+  failing.add(requestConfig.elt);
+  if (xhr.status === FORBIDDEN) {
+    announceWithReload("refresh", "bad", "What you see cannot be fetched anew: your role does not allow it any more.", "Load the page again");
+  } else if (requestConfig.elt === target) {
+    announce("refresh", "bad", `${whatHappened(xhr)} What you see may be out of date; it is asked again by itself.`);
+  } else {
+    announce("refresh", "bad", `${whatHappened(xhr)} What you chose is not shown; choose it again.`);
+  }
 }
 
 for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
@@ -45,7 +45,10 @@ for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
 
 document.addEventListener("htmx:afterRequest", (event) => {
   if (!event.detail.successful) return;
-  failing.delete(event.detail.target.id);
+  failing.delete(event.detail.requestConfig.elt);
+  for (const elt of failing) {
+    if (!elt.isConnected) failing.delete(elt);
+  }
   if (failing.size === 0) withdraw("refresh");
 });
 

@@ -2,7 +2,7 @@
 // fetched anew. Says when the connection is lost, and when it is back.
 
 import { announce, announceWithReload, withdraw } from "./announcements.js";
-import { noteNews } from "./news.js";
+import { noteMaybeNews, noteNews } from "./news.js";
 import { refreshAll, refreshSoon, retryFailed } from "./refreshing.js";
 
 const RETRY_MS = [500, 1000, 2000, 5000, 10000, 20000];
@@ -49,7 +49,7 @@ function hear(event) {
 function enter(next, text) {
   state = next;
   mark.hidden = false;
-  mark.dataset.state = next;
+  mark.dataset.state = next === "ended" ? "lost" : next;
   mark.querySelector(".connection-text").textContent = text;
 }
 
@@ -71,7 +71,7 @@ async function welcomed() {
 }
 
 function lose() {
-  if (state === "polling") return;
+  if (state === "lost" || state === "polling") return;
   enter("lost", "connection lost");
   announce("connection", "bad", "Connection lost: what you see may be out of date. Trying to connect again…");
 }
@@ -140,14 +140,15 @@ async function poll() {
   const came = await refreshAll(others);
   if (state !== "lost" && state !== "polling") return;
   if (!came) {
-    state = "lost";
+    if (state === "lost") return;
+    state = "connecting";
     lose();
     return;
   }
-  for (const part of waiting) noteNews(part);
+  for (const part of waiting) noteMaybeNews(part);
   if (state === "polling") return;
   enter("polling", `asks every ${POLL_MS / 1000} s`);
-  announce("connection", "warn", `What happens cannot be sent to this page; maybe a proxy on the way lets no WebSockets through. The page asks every ${POLL_MS / 1000} s instead.`);
+  announce("connection", "info", `What happens cannot be sent to this page; maybe a proxy on the way lets no WebSockets through. The page asks every ${POLL_MS / 1000} s instead.`);
 }
 
 // What changes without an event, such as when an agent was last seen.

@@ -7,19 +7,27 @@ const button = document.createElement("button");
 button.type = "button";
 let partId = "";
 
-function label(part, cursor) {
-  // With filters nobody knows how many of them fit.
-  const newest = Number(part.dataset.liveNews);
-  const count = newest && cursor ? cursor - newest : 0;
-  if (count > 0) return count === 1 ? "Show 1 new entry" : `Show ${count} new entries`;
-  return "Look for new entries";
-}
-
-export function noteNews(part, cursor) {
+function offer(part, text) {
   if (place === null) return;
   partId = part.id;
-  button.textContent = label(part, cursor);
+  button.textContent = text;
   if (!button.isConnected) place.append(button);
+}
+
+// There is news up to this cursor.
+export function noteNews(part, cursor) {
+  const { liveNews } = part.dataset;
+  // With filters nobody knows how many of them fit.
+  if (!liveNews) {
+    noteMaybeNews(part);
+    return;
+  }
+  const count = cursor - Number(liveNews);
+  if (count > 0) offer(part, count === 1 ? "Show 1 new entry" : `Show ${count} new entries`);
+}
+
+export function noteMaybeNews(part) {
+  offer(part, "Look for new entries");
 }
 
 button.addEventListener("click", async () => {

@@ -79,7 +79,7 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (state !== null) state.began = performance.now();
 });
 
-document.addEventListener("htmx:afterRequest", (event) => {
+function ended(event) {
   const state = ofPart(event);
   if (state === null) return;
   const { requestConfig, successful, failed, xhr } = event.detail;
@@ -88,7 +88,11 @@ document.addEventListener("htmx:afterRequest", (event) => {
   const mayComeYet = (failed || xhr.status === 0) && !GONE.has(xhr.status);
   state.failedAt = mayComeYet ? performance.now() : null;
   settle(id, state, successful === true);
-});
+}
+
+document.addEventListener("htmx:afterRequest", ended);
+// What cannot be swapped has no end otherwise.
+document.addEventListener("htmx:onLoadError", ended);
 
 // What failed a while ago is tried again.
 export function retryFailed() {
