@@ -8,6 +8,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.views import csrf, defaults
 from rest_framework import exceptions
@@ -27,7 +28,15 @@ _NO_DATABASE = {
     "message": "The control plane's database did not do what it should; the log has the details "
     "under this X-Request-ID. Try again.",
 }
-_PAGES_OF_DJANGO = ("/admin/", "/api/auth/", "/dashboard/")
+_DASHBOARD = "/dashboard/"
+_PAGES_OF_DJANGO = ("/admin/", "/api/auth/", _DASHBOARD)
+_STALE_FORM = {
+    "status": HTTPStatus.FORBIDDEN.value,
+    "title": "This form is out of date",
+    "message": "Somebody logged in or out in this browser after the page with the form was "
+    "loaded, or the browser sends no cookies. Nothing was changed. Go back, load the page again, "
+    "and send the form once more.",
+}
 
 
 def exception_handler(error: Exception, context: dict[str, object]) -> Response | None:
@@ -180,6 +189,8 @@ def no_database(request: HttpRequest, error: DatabaseError) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF_FAILURE_VIEW."""
+    if request.path.startswith(_DASHBOARD) and _wants_html(request):
+        return render(request, "dashboard/error.html", _STALE_FORM, status=HTTPStatus.FORBIDDEN)
     if _wants_djangos(request):
         return csrf.csrf_failure(request, reason)
     return _answer(request, HTTPStatus.FORBIDDEN, f"{reason} Send the X-CSRFToken header.")

@@ -235,6 +235,9 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 << 20
+# The fleet page sends a field for each agent that is selected: as many as one operation may
+# have, and what else a form has.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 
 LANGUAGE_CODE = "en-us"
 USE_I18N = False

@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import (
     SpectacularAPIView,
     SpectacularRedocView,
@@ -34,6 +35,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", ToStart.as_view()),
     path("admin/", admin.site.urls),
     path("api/", include(_api)),
+    path("dashboard", RedirectView.as_view(pattern_name="dashboard:fleet", query_string=True)),
     path("dashboard/", include("controlplane.dashboard.urls")),
     *forwarded_patterns,
 ]

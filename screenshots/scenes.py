@@ -49,6 +49,7 @@ def _fleet() -> list[Scene]:
 def _agents() -> list[Scene]:
     return [
         Scene("agent-worker", f"{_WORKER}/"),
+        Scene("agent-charts", f"{_WORKER}/charts/?last=900"),
         Scene("agent-drifting", f"{DASHBOARD}/agents/chat-worker-1/"),
         Scene("agent-scheduler", f"{_SCHEDULER}/"),
         Scene("agent-offline", f"{_GONE}/"),

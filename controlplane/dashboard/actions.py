@@ -4,9 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controlplane.fleet.models import Agent
-from engine.contract import CATALOGUE, Endpoint
+from engine.contract import CATALOGUE, Endpoint, Group, Role
 
 _ENDPOINTS = {entry.action: entry for entry in CATALOGUE if entry.action is not None}
+
+
+_MODES = frozenset({Group.FREEZE, Group.HOT_CACHE, Group.BYPASS})
+_NOT_FOR = {
+    Role.SCHEDULER: "a scheduler has no KV cache",
+    Role.WORKER: "a worker counts no prompts, the scheduler of its engine does",
+}
 
 
 @dataclass(frozen=True)
@@ -16,12 +23,32 @@ class Action:
     name: str
     """Of the action, as the audit log has it."""
     title: str
-    takes_backend: bool = False
+    backend_parameter: str = ""
+    """The parameter that names a backend; "" if none does."""
+    all_backends: bool = False
+    """Whether no name of a backend means all of them."""
+    loss: str = ""
+    """What nobody can bring back afterwards; "" if nothing is lost."""
 
     @property
     def endpoint(self) -> Endpoint:
         """What each agent is called with."""
         return _ENDPOINTS[self.name]
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The roles of the agents that have what it changes."""
+        return frozenset(self.endpoint.component.default_roles)
+
+    @property
+    def not_for(self) -> str:
+        """Why agents of the other role are left out."""
+        return _NOT_FOR[next(role for role in Role if role not in self.roles)]
+
+    @property
+    def can_end(self) -> bool:
+        """Whether the control plane can turn it back by itself."""
+        return self.endpoint.group in _MODES
 
 
 ACTIONS: dict[str, Action] = {
@@ -29,12 +56,32 @@ ACTIONS: dict[str, Action] = {
     for action in (
         Action("freeze.enable", "Freeze"),
         Action("freeze.disable", "Unfreeze"),
-        Action("bypass.add", "Bypass a backend", takes_backend=True),
-        Action("bypass.remove", "End a bypass", takes_backend=True),
+        Action("bypass.add", "Bypass a backend", backend_parameter="backend_name"),
+        Action("bypass.remove", "End a bypass", backend_parameter="backend_name"),
         Action("hot_cache.enable", "Hot cache on"),
         Action("hot_cache.disable", "Hot cache off"),
+        Action(
+            "cache.clear",
+            "Clear cache",
+            backend_parameter="locations",
+            all_backends=True,
+            loss="What is cached is lost, and has to be computed again. A remote store that other "
+            "engines share is emptied for them too.",
+        ),
+        Action("chunk_statistics.start", "Start statistics"),
+        Action("chunk_statistics.stop", "Stop statistics"),
+        Action(
+            "chunk_statistics.reset",
+            "Reset statistics",
+            loss="What the agents counted so far is lost; what was sampled of it stays.",
+        ),
     )
 }
+
+
+def actions_for(role: str) -> list[Action]:
+    """Those that an agent of that role has something for."""
+    return [action for action in ACTIONS.values() if role in action.roles]
 
 
 @dataclass(frozen=True)
@@ -56,11 +103,10 @@ def choose(names: Sequence[str], action: Action) -> Chosen:
     """Sort the agents of those names. One query."""
     found = Agent.objects.filter(name__in=names).select_related("engine").order_by("name")
     agents = list(found.defer("encrypted_token"))
-    roles = {role.value for role in action.endpoint.component.default_roles}
     known = {agent.name for agent in agents}
     return Chosen(
-        called=[agent for agent in agents if agent.role in roles],
-        left_out=[agent for agent in agents if agent.role not in roles],
+        called=[agent for agent in agents if agent.role in action.roles],
+        left_out=[agent for agent in agents if agent.role not in action.roles],
         missing=sorted({*names} - known),
     )
 

@@ -9,10 +9,11 @@ from django.db.models.fields.json import KeyTextTransform
 
 from controlplane.configuration.models import ConfigRevision, RevisionState
 from controlplane.dashboard.rates import Rate, Usage, hit_rate, memory_use
-from controlplane.dashboard.switches import Badge, Tone, mode_badges
-from controlplane.fleet.models import Agent, Dialect, Engine
+from controlplane.dashboard.switches import Badge, Tone, mode_badges, observed_modes
+from controlplane.fleet.models import Agent, Dialect, Engine, Health
 from controlplane.modes.models import DesiredMode
 from controlplane.reconcile.models import Watch
+from engine.contract import Role
 
 _LEFT = "left"
 
@@ -43,6 +44,14 @@ class AgentRow:
     last_seen_at: datetime | None
     labels: Mapping[str, str]
     """Its own before those of its engine."""
+    own_labels: Mapping[str, str]
+    tells_modes: bool
+    """Whether it told what it is in; a scheduler has nothing to tell."""
+
+    @property
+    def is_as_usual(self) -> bool:
+        """Whether it is known to be in nothing worth telling."""
+        return self.health == Health.ONLINE and self.tells_modes and not self.badges
 
     @property
     def short_model(self) -> str:
@@ -58,6 +67,7 @@ class AgentRow:
 class EngineRows:
     """An engine and those of its agents that are shown."""
 
+    pk: int
     name: str
     labels: Mapping[str, str]
     rows: list[AgentRow] = field(default_factory=list)
@@ -71,7 +81,7 @@ class _Revision:
 
 def read_fleet() -> list[EngineRows]:
     """Every engine with its agents, by name. Four queries."""
-    engines = {row.pk: EngineRows(row.name, row.labels) for row in Engine.objects.all()}
+    engines = {row.pk: EngineRows(row.pk, row.name, row.labels) for row in Engine.objects.all()}
     modes = _desired_modes()
     revisions = _active_revisions()
     agents = Agent.objects.select_related("watch").defer("encrypted_token")
@@ -85,7 +95,7 @@ def read_fleet() -> list[EngineRows]:
 
 def agent_row(agent: Agent, modes: list[DesiredMode], revision: ConfigRevision | None) -> AgentRow:
     """One agent as the table shows it. Its engine must be loaded."""
-    engine = EngineRows(agent.engine.name, agent.engine.labels)
+    engine = EngineRows(agent.engine.pk, agent.engine.name, agent.engine.labels)
     known = None
     if revision is not None:
         known = _Revision(revision.number, str(revision.values.get("model_name") or ""))
@@ -133,6 +143,8 @@ def _row(
         memory=memory_use(status),
         last_seen_at=agent.last_seen_at,
         labels={**engine.labels, **agent.labels},
+        own_labels=agent.labels,
+        tells_modes=agent.role == Role.SCHEDULER or bool(observed_modes(agent)),
     )
 
 
@@ -163,8 +175,9 @@ def _drift_badges(watch: Watch | None) -> list[Badge]:
     if watch is None or not watch.drift:
         return []
     keys = [*watch.drift.get("configuration", {}), *watch.drift.get("modes", {})]
-    title = ", ".join(keys)
+    named = ", ".join(keys)
     if watch.gave_up_at is not None:
-        return [Badge("drift", "drift, repairs ended", Tone.BAD, f"{title}. {watch.last_error}")]
-    count = f"{len(keys)} settings" if len(keys) > 1 else title
-    return [Badge("drift", f"drift: {count}", Tone.BAD, title)]
+        return [Badge("drift", "drift, repairs ended", Tone.BAD, f"{named}. {watch.last_error}")]
+    if len(keys) == 1:
+        return [Badge("drift", f"drift: {named}", Tone.BAD)]
+    return [Badge("drift", f"drift: {len(keys)} settings", Tone.BAD, named)]

@@ -34,7 +34,7 @@ class ReasonForm(forms.Form):
 
 
 class ActionForm(ReasonForm):
-    """Why, and until when; for a bypass also of what."""
+    """Why; until when, for what can end by itself; and of which backend."""
 
     minutes = forms.IntegerField(
         required=False,
@@ -51,19 +51,24 @@ class ActionForm(ReasonForm):
     def __init__(self, action: Action, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.action = action
-        if not action.takes_backend:
+        if not action.backend_parameter:
             del self.fields["backend"]
+        elif action.all_backends:
+            self.fields["backend"].required = False
+        if not action.can_end:
+            del self.fields["minutes"]
 
     def to_plan(self, agents: Sequence[str]) -> Plan:
         """What the operation is to do, to the agents of those names. The form must be
         valid."""
         data = self.cleaned_data
-        minutes: int | None = data["minutes"]
+        minutes: int | None = data.get("minutes")
+        backend: str = data.get("backend", "")
         seconds = None if minutes is None else 60 * minutes
         return Plan(
             endpoint=self.action.endpoint,
             selector=Selector(agents=tuple(agents)),
-            parameters={"backend_name": data["backend"]} if self.action.takes_backend else {},
+            parameters={self.action.backend_parameter: backend} if backend else {},
             wishes=Wishes(
                 expires_at=None if seconds is None else timezone.now() + timedelta(seconds=seconds)
             ),

@@ -26,7 +26,8 @@ class Badge:
     kind: str
     text: str
     tone: Tone
-    title: str = ""
+    reason: str = ""
+    """Who wanted it and why, or what it is in detail."""
     expires_at: datetime | None = None
     """When the control plane reverts it; None: not by itself."""
 
@@ -68,21 +69,21 @@ def observed_modes(agent: Agent) -> dict[tuple[str, str], bool]:
 
 def _badge(mode: str, backend: str, row: DesiredMode | None, *, value: bool) -> Badge | None:
     expires_at = None if row is None or row.value != value else row.expires_at
-    title = "" if row is None or row.value != value else _why(row)
+    reason = "" if row is None or row.value != value else _why(row)
     if mode == Mode.FREEZE:
         if value:
-            return Badge("frozen", "frozen", Tone.FROZEN, title, expires_at)
+            return Badge("frozen", "frozen", Tone.FROZEN, reason, expires_at)
         kind, text = "thawed", "not frozen"
     elif mode == Mode.BYPASS:
         if value:
-            return Badge("bypassed", f"bypass {backend}", Tone.WARN, title, expires_at)
+            return Badge("bypassed", f"bypass {backend}", Tone.WARN, reason, expires_at)
         kind, text = "read", f"no bypass {backend}"
     else:
         if not value:
-            return Badge("hot-cache-off", "hot cache off", Tone.WARN, title, expires_at)
+            return Badge("hot-cache-off", "hot cache off", Tone.WARN, reason, expires_at)
         kind, text = "hot-cache-on", "hot cache on"
     # As usual: told only while it is not to last.
-    return None if expires_at is None else Badge(kind, text, Tone.NEUTRAL, title, expires_at)
+    return None if expires_at is None else Badge(kind, text, Tone.NEUTRAL, reason, expires_at)
 
 
 def _why(row: DesiredMode) -> str:

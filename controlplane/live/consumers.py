@@ -28,6 +28,8 @@ _PAGE = 500
 _MAX_CURSOR = (1 << 63) - 1
 _MAX_KINDS = 50
 _MAX_RECEIVED = 1024
+# A watcher that hears nothing for three times as long knows that its connection is dead.
+_MAX_SILENCE_SECONDS = 5.0
 _READERS = 4
 _Read = TypeVar("_Read")
 # Few, because each keeps a connection to the database; more than one, so that a long
@@ -58,6 +60,11 @@ def read_watching(query: bytes) -> Watching:
         kinds=kinds,
         agent=(given.get("agent") or [""])[-1].strip(),
     )
+
+
+def _patrol_seconds() -> float:
+    wanted: float = settings.KVPLANE_EVENTS_PATROL_SECONDS
+    return min(wanted, _MAX_SILENCE_SECONDS)
 
 
 async def _read(query: Callable[..., _Read], *arguments: object) -> _Read:
@@ -123,7 +130,7 @@ class EventsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         start = self._watching.cursor
         self._cursor = await _read(latest_cursor) if start is None else start
         await self._say({"kind": "hello", "cursor": self._cursor})
-        self._note_told()
+        self._told_at = time.monotonic()
         while True:
             self._hint.clear()
             await self._check_again()
@@ -131,7 +138,7 @@ class EventsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self._tell_cursor()
             # A hint may get lost; then this is how late it is.
             with suppress(TimeoutError):
-                async with asyncio.timeout(settings.KVPLANE_EVENTS_PATROL_SECONDS):
+                async with asyncio.timeout(_patrol_seconds()):
                     await self._hint.wait()
 
     async def _drain(self) -> None:
@@ -142,7 +149,7 @@ class EventsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             for event in page:
                 await self._say(event_of(event))
                 self._cursor = event.pk
-                self._note_told()
+                self._told_at = time.monotonic()
             if len(page) < _PAGE:
                 self._cursor = until
             # A long replay to a slow reader must not outlive the credentials.
@@ -159,14 +166,11 @@ class EventsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._checked_at = time.monotonic()
 
     async def _tell_cursor(self) -> None:
-        """What was not for this watcher need not be gone through again."""
-        silent = time.monotonic() - self._told_at
-        if self._cursor > self._told and silent >= settings.KVPLANE_EVENTS_PATROL_SECONDS:
+        """What was not for this watcher need not be gone through again; and that the
+        connection is alive is told by nothing else when nothing happens."""
+        if time.monotonic() - self._told_at >= _patrol_seconds():
             await self._say({"kind": "cursor", "cursor": self._cursor})
-            self._note_told()
-
-    def _note_told(self) -> None:
-        self._told, self._told_at = self._cursor, time.monotonic()
+            self._told_at = time.monotonic()
 
     async def _say(self, document: Mapping[str, object]) -> None:
         await self.send(text_data=json.dumps(document))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.e2e.test_dashboard import LAPTOP, PHONE, USER, Site, log_in, remade
 from tests.support.chromium import FLAGS, chromium_path
 from tests.support.controlplane import prepare, register
+from tests.support.dashboard import LAPTOP, PHONE, USER, Site, log_in, remade
 from tests.support.processes import clean_environment, free_ports, manage
 
 pytestmark = pytest.mark.slow

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.e2e.test_dashboard import LAPTOP, USER, Site, log_in
 from tests.support.chromium import FLAGS, chromium_path
 from tests.support.controlplane import prepare, register
+from tests.support.dashboard import LAPTOP, USER, Site, log_in
 from tests.support.processes import clean_environment, free_ports, running
 
 pytestmark = pytest.mark.slow

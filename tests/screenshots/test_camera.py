@@ -8,16 +8,16 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from screenshots.camera import VIEWS, Scene, WentWrong, camera
-from tests.support.admin_site import USER, Site, running_site
+from screenshots.stage import ADMIN, Stage, open_stage
 from tests.support.chromium import browser
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running_site(tmp_path_factory.mktemp("site")) as running:
-        yield running
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with open_stage(tmp_path_factory.mktemp("stage")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +36,21 @@ def widen(page: Page) -> None:
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: f"{view.device}-{view.scheme}")
 def test_take__one_page_of_each_kind__is_a_picture_of_that_width(
-    chrome: Browser, site: Site, tmp_path: Path, view
+    chrome: Browser, stage: Stage, tmp_path: Path, view
 ) -> None:
     scenes = [
-        Scene("agent", "/dashboard/agents/worker-0/"),
+        Scene("fleet", "/dashboard/"),
         Scene("error", "/dashboard/agents/nobody/", status=404),
         Scene("admin", "/admin/"),
         Scene("api", "/api/v1/"),
     ]
-    with camera(chrome, site.url, view) as one:
-        one.log_in(USER)
+    with camera(chrome, stage.url, view) as one:
+        one.log_in(ADMIN)
         for scene in scenes:
             path = one.take(scene, tmp_path)
-            assert path.name == f"{scene.name}-{view.device}-{view.scheme}.png"
+            assert path.name == f"{scene.name}-{view.device}-{view.scheme}.webp"
             with Image.open(path) as image:
-                assert (image.format, image.width) == ("PNG", view.width)
+                assert (image.format, image.width) == ("WEBP", view.width)
                 assert view.height <= image.height <= 2000
                 # More than an empty sheet.
                 assert len(image.convert("RGB").getcolors(1 << 20)) > 8
@@ -66,10 +66,10 @@ def test_take__one_page_of_each_kind__is_a_picture_of_that_width(
     ids=lambda value: value.name if isinstance(value, Scene) else "",
 )
 def test_take__something_is_wrong__is_told_and_no_picture(
-    chrome: Browser, site: Site, tmp_path: Path, scene: Scene, problem: str
+    chrome: Browser, stage: Stage, tmp_path: Path, scene: Scene, problem: str
 ) -> None:
-    with camera(chrome, site.url, VIEWS[0]) as one:
-        one.log_in(USER)
+    with camera(chrome, stage.url, VIEWS[0]) as one:
+        one.log_in(ADMIN)
         with pytest.raises(WentWrong, match=problem):
             one.take(scene, tmp_path)
         assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """How the pages write moments, sizes and values."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -11,16 +12,19 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
+from controlplane.dashboard.fleet_filter import FleetFilter
+from controlplane.fleet.models import Health
 from controlplane.operations.models import Operation
 
 register = template.Library()
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_WORD_ENDS = re.compile(r"(?<=[_/])")
 _KIB = 1024
 _GLANCE = 160
 _ON_FAILURE = {
-    "stop": "nobody else is called after more than",
-    "rollback": "everybody goes back after more than",
+    "stop": "nobody else is called",
+    "rollback": "it is taken back",
 }
 _TONES = {
     "succeeded": "ok",
@@ -53,6 +57,12 @@ def moment(at: datetime | None) -> str:
     )
 
 
+@register.simple_tag
+def narrowed(filters: FleetFilter, name: str, value: str) -> str:
+    """The query of the fleet's address with one more label."""
+    return filters.narrowed_by(name, value)
+
+
 @register.filter
 def clock(at: datetime) -> str:
     """A time element with date and time."""
@@ -66,6 +76,25 @@ def relative(at: datetime, now: datetime) -> str:
     seconds = round((at - now).total_seconds())
     amount = _length(abs(seconds))
     return f"in {amount}" if seconds > 0 else f"{amount} ago"
+
+
+@register.filter
+def ending(at: datetime, health: str) -> str:
+    """A time element that says when a mode of an agent of that health ends by itself; the
+    page keeps it right. Whether it did end, nobody knows of an agent that does not answer."""
+    return format_html(
+        '<time datetime="{}" title="{}" data-ending="{}">{}</time>',
+        at.isoformat(timespec="milliseconds"),
+        at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        health,
+        _ending(at, timezone.now(), health),
+    )
+
+
+def _ending(at: datetime, now: datetime, health: str) -> str:
+    if round((at - now).total_seconds()) > 0:
+        return f"ends {relative(at, now)}"
+    return "ending" if health == Health.ONLINE else f"should have ended {relative(at, now)}"
 
 
 def _length(seconds: int) -> str:
@@ -122,7 +151,7 @@ def words(state: str) -> str:
 @register.filter
 def breakable(name: str) -> str:
     """A name of many words, with places where its line may end."""
-    return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in name.split("_")))
+    return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in _WORD_ENDS.split(name)))
 
 
 @register.filter
@@ -160,9 +189,13 @@ def rollout(strategy: Mapping[str, Any]) -> str:
     order = f"{canary} first, then {rest}" if canary else rest
     if pause_s:
         order += f", {_length(round(pause_s))} apart" if pause_s >= 1 else f", {pause_s:g} s apart"
-    if strategy["max_failures"] is None:
+    most = strategy["max_failures"]
+    if most is None:
         return f"{order}; failures are borne"
-    return f"{order}; {_ON_FAILURE[strategy['on_failure']]} {strategy['max_failures']} failures"
+    failures = {0: "the first failure", 1: "more than 1 failure"}.get(
+        most, f"more than {most} failures"
+    )
+    return f"{order}; after {failures} {_ON_FAILURE[strategy['on_failure']]}"
 
 
 @register.filter

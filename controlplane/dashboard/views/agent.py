@@ -11,7 +11,7 @@ from controlplane.accounts.actors import user_actor
 from controlplane.accounts.models import UserRole
 from controlplane.configuration import services as configuration
 from controlplane.configuration.models import ConfigRevision
-from controlplane.dashboard.actions import ACTIONS
+from controlplane.dashboard.actions import actions_for
 from controlplane.dashboard.fleet_rows import agent_row
 from controlplane.dashboard.forms import ReasonForm
 from controlplane.dashboard.lookup_chain import lookup_chain
@@ -76,7 +76,7 @@ class AgentPage(DashboardView):
             }
         if self.is_part():
             return self.part("dashboard/_agent.html", context)
-        return self.page("dashboard/agent.html", {**context, "actions": ACTIONS.values()})
+        return self.page("dashboard/agent.html", {**context, "actions": actions_for(agent.role)})
 
 
 class EditPage(DashboardView):

@@ -3,23 +3,27 @@
 from collections import Counter
 from http import HTTPStatus
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.http import urlencode
 
 from controlplane.accounts.actors import user_actor
 from controlplane.accounts.models import UserRole
+from controlplane.audit import trail
 from controlplane.dashboard.actions import ACTIONS, Action, Chosen, backends_of, choose
 from controlplane.dashboard.fleet_filter import FleetFilter
 from controlplane.dashboard.fleet_rows import AgentRow, EngineRows, read_fleet
 from controlplane.dashboard.forms import ActionForm
+from controlplane.dashboard.selections import Selection, keep, recall
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.middleware import request_id_of
 from controlplane.operations.planning import plan_operation
 from controlplane.operations.runner import shared_runner
 from engine.contract import ContractError
 
-_SEPARATOR = "\n"
+# Not a line's end: browsers write that as two characters.
+_SEPARATOR = " "
 _CHANGED = (
     "Not all of the agents that you confirmed can be called any more. Look at those that are "
     "left, and confirm again."
@@ -42,12 +46,30 @@ class FleetPage(DashboardView):
             "count": sum(len(engine.rows) for engine in shown),
             "summary": _summary(fleet),
             "filters": filters,
+            "asked_for": _filters_of(request),
+            "selected": {*recall(request.session, request.GET.get("selection", "")).agents},
         }
         if self.is_part():
             return self.part("dashboard/_fleet.html", context)
         context |= {"engines": [engine.name for engine in fleet], "actions": ACTIONS.values()}
         status = HTTPStatus.OK if filters.is_valid() else HTTPStatus.BAD_REQUEST
         return self.page("dashboard/fleet.html", context, status)
+
+
+class SelectPage(DashboardView):
+    """Takes a selection, and leads to the page that asks about it: at an address that is
+    short, and that can be loaded again and gone back to."""
+
+    reads = "agents"
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Keep it for the next page; nothing is changed by that."""
+        action = _action_of(request.POST.get("action", ""))
+        if (followed := trail.current()) is not None:
+            followed.reads = self.reads
+        selection = Selection(request.POST.getlist("agent"), request.POST.get("filters", ""))
+        query = {"action": action.name, "selection": keep(request.session, selection)}
+        return HttpResponseRedirect(f"{reverse('dashboard:confirm')}?{urlencode(query)}")
 
 
 class ConfirmPage(DashboardView):
@@ -61,12 +83,14 @@ class ConfirmPage(DashboardView):
         if not self.may(UserRole.OPERATOR):
             return redirect("dashboard:fleet")
         action = _action_of(request.GET.get("action", ""))
-        return self._ask(action, request.GET.getlist("agent"), ActionForm(action))
+        selection = recall(request.session, request.GET.get("selection", ""))
+        names = [*request.GET.getlist("agent"), *selection.agents]
+        return self._ask(action, names, ActionForm(action))
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Make the operation, and show it."""
         action = _action_of(request.POST.get("action", ""))
-        names = [name for name in request.POST.get("agents", "").split(_SEPARATOR) if name]
+        names = request.POST.get("agents", "").split()
         form = ActionForm(action, request.POST)
         if not form.is_valid():
             return self._ask(action, names, form, HTTPStatus.BAD_REQUEST)
@@ -101,6 +125,7 @@ class ConfirmPage(DashboardView):
             "dashboard/confirm.html",
             {
                 "action": action,
+                **self._way_back(chosen),
                 "chosen": chosen,
                 "agents": _SEPARATOR.join(agent.name for agent in chosen.called),
                 "by_engine": _by_engine(chosen),
@@ -109,6 +134,31 @@ class ConfirmPage(DashboardView):
             },
             status,
         )
+
+    def _way_back(self, chosen: Chosen) -> dict[str, object]:
+        """Where the question came from, with what was filtered and selected there."""
+        fields = self.request.POST if self.request.method == "POST" else self.request.GET
+        name = fields.get("selection", "")
+        agents = [*chosen.called, *chosen.left_out]
+        if not name and len(agents) == 1:
+            agent = agents[0].name
+            return {
+                "selection": "",
+                "origin": agent,
+                "back": reverse("dashboard:agent", args=[agent]),
+            }
+        query = QueryDict(recall(self.request.session, name).filters, mutable=True)
+        if name:
+            query["selection"] = name
+        back = f"{reverse('dashboard:fleet')}?{query.urlencode()}".removesuffix("?")
+        return {"selection": name, "origin": "Fleet", "back": back}
+
+
+def _filters_of(request: HttpRequest) -> str:
+    """The address's query without what was selected."""
+    query = request.GET.copy()
+    query.pop("selection", None)
+    return query.urlencode()
 
 
 def _action_of(name: str) -> Action:

@@ -1,5 +1,7 @@
 """Who gets in, who may do what, and what every page says to the browser."""
 
+import gzip
+
 import pytest
 from django.db import OperationalError
 from django.test import Client
@@ -102,6 +104,31 @@ def test_change__without_csrf_token__is_refused(make_user) -> None:
     assert not AuditEntry.objects.filter(action="audit.verify").exists()
 
 
+def test_change__form_of_before_another_login__page_says_what_to_do(make_user) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(make_user(UserRole.ADMIN))
+    answer = client.post("/dashboard/audit/verify", headers={"Accept": "text/html"})
+    assert answer.status_code == 403
+    page = answer.content.decode()
+    assert "<h1>This form is out of date</h1>" in page
+    assert "Nothing was changed. Go back, load the page again" in page
+    assert 'href="/dashboard/"' in page
+
+
+def test_address__without_its_last_slash__leads_to_the_fleet(viewer) -> None:
+    answer = viewer.get("/dashboard?q=worker")
+    assert (answer.status_code, answer["Location"]) == (302, "/dashboard/?q=worker")
+
+
+def test_page__browser_takes_gzip__is_sent_so(viewer, make_agent) -> None:
+    make_agent()
+    headers = {"Accept-Encoding": "gzip", "HX-Request": "true"}
+    answer = viewer.get("/dashboard/", headers=headers)
+    assert answer["Content-Encoding"] == "gzip"
+    assert {"HX-Request", "Cookie", "Accept-Encoding"} <= set(answer["Vary"].split(", "))
+    assert b"worker-0" in gzip.decompress(answer.content)
+
+
 def test_reads__policy_wants_them__dashboard_reads_are_on_record(viewer, settings) -> None:
     from controlplane.audit.reads import ReadPolicy
 
@@ -125,7 +152,7 @@ def test_change__session_has_ended__returns_to_the_fleet() -> None:
 
 
 def test_confirm__more_agents_than_a_form_can_have__400_with_the_remedy(operator) -> None:
-    query = "&".join(f"agent=worker-{number}" for number in range(1001))
+    query = "&".join(f"agent=worker-{number}" for number in range(10_101))
     page = operator.get(f"/dashboard/fleet/confirm/?action=freeze.enable&{query}")
     assert page.status_code == 400
     assert "make an operation with a selector over the API" in page.content.decode()

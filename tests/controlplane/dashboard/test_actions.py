@@ -21,7 +21,7 @@ TRAIL = ("stage", "action", "agent", "engine", "target", "reason", "outcome")
 
 
 def post(browser, action: str, *agents: str, **fields: str):
-    form = {"action": action, "agents": "\n".join(agents), "reason": "deploy 42", "key": KEY}
+    form = {"action": action, "agents": " ".join(agents), "reason": "deploy 42", "key": KEY}
     return browser.post(CONFIRM, {**form, **fields})
 
 
@@ -61,11 +61,11 @@ def test_confirm__some_do_not_fit__says_who_is_left_out(operator, make_agent) ->
 
 def test_confirm__nobody_selected__says_what_to_do(operator) -> None:
     text = text_of(operator.get(f"{CONFIRM}?action=freeze.enable"))
-    assert "No agent was selected. Go back to the fleet and select some." in text
+    assert "No agent was selected. Go back and select some." in text
 
 
 def test_confirm__unknown_action__400_naming_the_choice(operator) -> None:
-    page = operator.get(f"{CONFIRM}?action=cache.clear&agent=worker-0")
+    page = operator.get(f"{CONFIRM}?action=conf.update&agent=worker-0")
     assert page.status_code == 400
     assert "freeze.enable" in text_of(page)
 
@@ -147,7 +147,7 @@ def test_freeze__by_page_and_by_api__leave_the_same_trail(
 def confirmed(page) -> list[str]:
     found = re.search(r'name="agents" value="([^"]*)"', page.content.decode())
     assert found is not None
-    return found[1].split("\n")
+    return found[1].split()
 
 
 def test_freeze__scheduler_among_the_selected__only_workers_are_called(
@@ -190,6 +190,26 @@ def test_freeze__another_role_since_it_was_confirmed__asks_again(operator, fleet
     assert not Operation.objects.exists()
 
 
+def test_freeze__names_as_browsers_send_lines__all_of_them_are_called(
+    operator, fleet, runner
+) -> None:
+    for number in range(3):
+        fleet(f"worker-{number}")
+    sent = {"agents": "worker-0\r\nworker-1\r\nworker-2"}
+    operation = finished(runner, post(operator, "freeze.enable", **sent))
+    called = {target.agent for target in operation.targets.all()}
+    assert called == {"worker-0", "worker-1", "worker-2"}
+
+
+def test_confirm__several_selected__names_in_the_form_survive_a_browser(
+    operator, make_agent
+) -> None:
+    make_agent()
+    make_agent("worker-1", worker_id=1)
+    page = operator.get(f"{CONFIRM}?action=freeze.enable&agent=worker-0&agent=worker-1")
+    assert 'name="agents" value="worker-0 worker-1"' in page.content.decode()
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
@@ -224,6 +244,62 @@ def test_bypass__agents_told_of_their_backends__are_offered(operator, make_agent
     seen(make_agent(), said={"storage": {"RemoteBackend": {}, "LocalCPUBackend": {}}})
     page = operator.get(f"{CONFIRM}?action=bypass.add&agent=worker-0").content.decode()
     assert re.findall(r"<option>(\w+)</option>", page) == ["LocalCPUBackend", "RemoteBackend"]
+    assert '<option value="">choose one…</option>' in page
+
+
+def test_clear__asked_about__says_plainly_what_is_lost(operator, make_agent) -> None:
+    make_agent()
+    make_agent("scheduler", role=Role.SCHEDULER)
+    query = "action=cache.clear&agent=worker-0&agent=scheduler"
+    page = operator.get(f"{CONFIRM}?{query}")
+    text = text_of(page)
+    assert "Clear cache: 1 agent " in text
+    assert "What is cached is lost" in text
+    assert "Left out, because a scheduler has no KV cache: scheduler." in text
+    # Nothing brings a cache back.
+    assert "Ends after" not in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "query"), [({}, ""), ({"backend": "LocalDiskBackend"}, "locations=LocalDiskBackend")]
+)
+def test_clear__confirmed__every_backend_or_the_one_that_was_chosen(
+    operator, fleet, runner, fields, query
+) -> None:
+    fleet()
+    operation = finished(runner, post(operator, "cache.clear", "worker-0", **fields))
+    assert (operation.action, operation.query) == ("cache.clear", query)
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "reset"])
+def test_statistics__of_selected_agents__only_schedulers_are_called(
+    operator, make_agent, runner, verb
+) -> None:
+    make_agent()
+    make_agent("scheduler", role=Role.SCHEDULER)
+    action = f"chunk_statistics.{verb}"
+    page = operator.get(f"{CONFIRM}?action={action}&agent=worker-0&agent=scheduler")
+    assert "Left out, because a worker counts no prompts" in text_of(page)
+    assert ("is lost" in text_of(page)) == (verb == "reset")
+    operation = finished(runner, post(operator, action, *confirmed(page)))
+    assert [target.agent for target in operation.targets.all()] == ["scheduler"]
+    assert operation.action == action
+
+
+@pytest.mark.parametrize(
+    ("role", "offered", "left_out"),
+    [
+        (Role.WORKER, "cache.clear", "chunk_statistics.reset"),
+        (Role.SCHEDULER, "chunk_statistics.reset", "cache.clear"),
+    ],
+)
+def test_agent_page__role__has_the_actions_that_mean_something_to_it(
+    operator, make_agent, role, offered, left_out
+) -> None:
+    make_agent(role=role)
+    page = operator.get("/dashboard/agents/worker-0/").content.decode()
+    assert f'value="{offered}"' in page
+    assert f'value="{left_out}"' not in page
 
 
 def test_freeze__sent_twice__is_one_operation(operator, fleet, runner) -> None:

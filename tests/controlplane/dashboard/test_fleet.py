@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.db import connection, transaction
@@ -11,11 +12,12 @@ from django.utils import timezone
 from controlplane.audit.authorship import Authorship
 from controlplane.fleet.models import Dialect, Engine, Health
 from controlplane.modes import services as modes
-from controlplane.modes.models import Mode
+from controlplane.modes.models import DesiredMode, Mode
 from controlplane.modes.services import Switch, Wish
 from engine.contract import Role
 
 from ..conftest import ACTOR
+from .pages import text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -67,7 +69,79 @@ def test_fleet__modes_with_an_end__badges_say_when_and_why(viewer, make_agent, s
     assert "frozen · ends in 9 min" in row
     assert "bypass RemoteBackend" in row
     assert "hot cache off · ends in 2 h" in row
-    assert 'title="by tests: deploy 42"' in page
+    # For touch, keyboard and screen readers: not in a title.
+    assert row.count("by tests: deploy 42") == 3
+
+
+def test_fleet__offline_agent__state_is_what_it_was(viewer, make_agent, seen) -> None:
+    agent = seen(make_agent())
+    agent.health = Health.OFFLINE
+    agent.last_seen_at = timezone.now() - timedelta(seconds=51)
+    agent.save()
+    row = row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
+    assert re.search(r"was as usual 5\d s ago", row)
+
+
+def test_fleet__offline_agent_with_a_badge__says_as_of_when(viewer, make_agent, seen) -> None:
+    agent = seen(make_agent(), said={"freeze": True})
+    agent.health = Health.OFFLINE
+    agent.last_seen_at = timezone.now() - timedelta(seconds=51)
+    agent.save()
+    row = row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
+    assert re.search(r"frozen as of 5\d s ago", row)
+
+
+def test_fleet__never_seen_and_to_be_frozen__does_not_say_that_it_is(viewer, make_agent) -> None:
+    make_agent()
+    turn("worker-0", Switch(Mode.FREEZE), value=True)
+    row = row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
+    assert "frozen by tests: deploy 42 is wanted; not known whether it is so" in row
+
+
+def test_fleet__tells_nothing_of_its_modes__they_are_not_known(viewer, make_agent, seen) -> None:
+    agent = seen(make_agent())
+    agent.last_status = {"versions": {"kvplane": "0.1.0"}}
+    agent.save()
+    row = row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
+    assert "as usual" not in row
+    assert "not known" in row
+
+
+@pytest.mark.parametrize(
+    ("health", "text"),
+    [(Health.ONLINE, "frozen · ending"), (Health.OFFLINE, "frozen · should have ended 30 s ago")],
+)
+def test_fleet__mode_is_past_its_end__is_ending_or_nobody_knows(
+    viewer, make_agent, seen, health, text
+) -> None:
+    agent = seen(make_agent(), said={"freeze": True})
+    turn("worker-0", Switch(Mode.FREEZE), value=True)
+    DesiredMode.objects.update(expires_at=timezone.now() - timedelta(seconds=30))
+    agent.health = health
+    agent.save()
+    row = row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
+    assert text in row
+
+
+def test_fleet__drift_in_several_keys__row_names_them(viewer, make_agent, seen) -> None:
+    seen(make_agent(), drift={"configuration": {"alpha": {}, "beta": {}}})
+    row = row_of(viewer.get("/dashboard/").content.decode(), "worker-0")
+    assert "drift: 2 settings alpha, beta" in row
+
+
+def test_agent_page__frozen__says_why_in_words(viewer, make_agent, seen) -> None:
+    seen(make_agent(), said={"freeze": True})
+    turn("worker-0", Switch(Mode.FREEZE), value=True)
+    page = viewer.get("/dashboard/agents/worker-0/")
+    assert "frozen by tests: deploy 42" in text_of(page)
+
+
+def test_fleet__engine_without_agents__says_what_to_do(viewer, admin, make_agent) -> None:
+    make_agent()
+    engine = Engine.objects.create(name="gone")
+    assert "an admin can remove the engine" in text_of(viewer.get("/dashboard/"))
+    page = admin.get("/dashboard/").content.decode()
+    assert f'href="/admin/fleet/engine/{engine.pk}/delete/"' in page
 
 
 def test_fleet__agent_says_otherwise_since__what_it_says_is_shown(viewer, make_agent, seen) -> None:
@@ -131,7 +205,7 @@ def three(make_agent, seen) -> None:
     seen(make_agent("a-scheduler", role=Role.SCHEDULER, engine="engine-a"))
     seen(make_agent("a-worker", engine="engine-a"))
     worker = seen(make_agent("b-worker", engine="engine-b"))
-    worker.labels = {"zone": "b"}
+    worker.labels = {"zone": "b", "the zone": 'b, "c"', "note": ""}
     worker.save()
     Engine.objects.filter(name="engine-a").update(labels={"zone": "a", "rack": "3"})
     turn("b-worker", Switch(Mode.FREEZE), value=True, minutes=5)
@@ -148,6 +222,10 @@ def three(make_agent, seen) -> None:
         ("label=zone%3Da,rack%3D3", ["a-scheduler", "a-worker"]),
         ("label=zone", ["a-scheduler", "a-worker", "b-worker"]),
         ("label=zone%3Dc", []),
+        ("label=%22zone%22%3D%22a%22", ["a-scheduler", "a-worker"]),
+        ("label=%22the+zone%22%3D%22b,+%22%22c%22%22%22", ["b-worker"]),
+        ("label=zone%3Db,%22the+zone%22", ["b-worker"]),
+        ("label=note%3D%22%22", ["b-worker"]),
         ("q=B-WORK", ["b-worker"]),
         ("q=tiny+rack%3D3", ["a-scheduler", "a-worker"]),
         ("state=frozen", ["b-worker"]),
@@ -162,6 +240,23 @@ def test_filter__in_the_address__leaves_those_that_fit(viewer, three, query, age
     assert shown(page.content.decode()) == agents
 
 
+@pytest.mark.parametrize("text", ["zone=b", 'the zone=b, "c"', "note="])
+def test_label__clicked__leaves_those_that_have_it_too(viewer, three, text) -> None:
+    page = viewer.get("/dashboard/?role=worker&label=zone").content.decode()
+    chips = re.findall(r'<a class="label" href="([^"]*)">([^<]*)</a>', page)
+    links = {unescape(name): unescape(address) for address, name in chips}
+    assert "role=worker" in links[text]
+    assert shown(viewer.get(f"/dashboard/{links[text]}").content.decode()) == ["b-worker"]
+    # What was asked for before is still asked for.
+    assert shown(viewer.get(f"/dashboard/{links['rack=3']}").content.decode()) == ["a-worker"]
+
+
+def test_engine__clicked__leaves_its_agents_of_those_that_were_shown(viewer, three) -> None:
+    page = viewer.get("/dashboard/?role=worker").content.decode()
+    link = re.search(r'<a class="engine" href="([^"]*)">engine-a</a>', page)
+    assert shown(viewer.get(f"/dashboard/{unescape(link[1])}").content.decode()) == ["a-worker"]
+
+
 def test_filter__nobody_fits__says_so_and_shows_a_way_back(viewer, three) -> None:
     page = viewer.get("/dashboard/?q=nobody").content.decode()
     assert "No agent fits" in page
@@ -173,6 +268,8 @@ def test_filter__nobody_fits__says_so_and_shows_a_way_back(viewer, three) -> Non
     [
         ("role=cook", "role: Select a valid choice"),
         ("label=%3Da", "label: &#x27;=a&#x27; is no label; write zone=a"),
+        ("label=zone%3D%22a", "is no label; write zone=a"),
+        ("label=zone%3D%22a%22b", "is no label; write zone=a"),
     ],
 )
 def test_filter__cannot_be_read__400_naming_the_field(viewer, three, query, text) -> None:

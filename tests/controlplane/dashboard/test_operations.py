@@ -2,11 +2,12 @@
 
 import re
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from controlplane.audit.models import AuditEntry
 from controlplane.fleet.models import Agent
@@ -96,12 +97,11 @@ def test_list__what_is_changed__is_named_beside_the_action(viewer, make_agent) -
         (Strategy(canary=1), "1 first, then all at once; failures are borne"),
         (
             Strategy(canary=2, wave_size=5, pause_s=90, max_failures=0),
-            "2 first, then 5 at a time, 1 min apart; "
-            "nobody else is called after more than 0 failures",
+            "2 first, then 5 at a time, 1 min apart; after the first failure nobody else is called",
         ),
         (
             Strategy(wave_size=3, pause_s=0.5, max_failures=1, on_failure=OnFailure.ROLLBACK),
-            "3 at a time, 0.5 s apart; everybody goes back after more than 1 failures",
+            "3 at a time, 0.5 s apart; after more than 1 failure it is taken back",
         ),
     ],
 )
@@ -109,6 +109,15 @@ def test_operation__strategy__is_told_in_words(viewer, make_agent, strategy, wor
     make_agent()
     operation = plan("enable_freeze", "worker-0", strategy=strategy)
     assert f"Strategy {words}" in text_of(viewer.get(url_of(operation)))
+
+
+def test_operation__pauses__says_when_the_next_wave_begins(viewer, make_agent) -> None:
+    make_agent()
+    operation = plan("enable_freeze", "worker-0")
+    operation.state = State.RUNNING
+    operation.paused_until = timezone.now() + timedelta(minutes=30, seconds=30)
+    operation.save()
+    assert "the next wave begins in 30 min" in text_of(viewer.get(url_of(operation)))
 
 
 def test_operation__body__is_there_at_a_glance_or_folded_away(viewer, make_agent) -> None:
@@ -194,7 +203,7 @@ def test_operation__agent_said_something__is_shown(viewer, fleet, runner) -> Non
     ]:
         operation.targets.update(answer=answer)
         page = viewer.get(url_of(operation)).content.decode()
-        assert re.findall(r'class="long">([^<]*?) *</td>', page) == [said]
+        assert re.findall(r'class="long(?: void)?">([^<]*?) *</td>', page) == [said]
 
 
 def test_operation__finished__page_is_at_rest_though_it_can_be_rolled_back(

@@ -75,6 +75,13 @@ def test_nothing_counted__page__says_the_next_step(viewer) -> None:
     assert 'href="/dashboard/?role=scheduler"' in page.content.decode()
 
 
+def test_page__until_now__is_fetched_anew_by_time_and_a_past_one_is_not(viewer) -> None:
+    assert 'data-refresh="60"' in viewer.get("/dashboard/statistics/").content.decode()
+    past = viewer.get("/dashboard/statistics/?until=2026-01-01T00:00:00").content.decode()
+    assert 'id="statistics"' in past
+    assert "data-refresh" not in past
+
+
 def test_nothing_counted_then__other_time__says_so(viewer, counted) -> None:
     page = viewer.get("/dashboard/statistics/?of=agent/scheduler&until=2026-01-01T00:00:00")
     assert "Nothing was counted of scheduler in this time" in text_of(page)

@@ -165,6 +165,29 @@ def test_watcher__never_quiet_and_nothing_for_it__is_told_how_far_it_came(table,
     watching(story)
 
 
+def test_watcher__nothing_happens__hears_that_the_connection_is_alive(table, settings):
+    settings.KVPLANE_EVENTS_PATROL_SECONDS = 0.1
+    table.add("thing.done")
+
+    async def story(watcher: ApplicationCommunicator) -> None:
+        await next_of(watcher, "hello")
+        for _ in range(3):
+            assert (await next_of(watcher, "cursor"))["cursor"] == 1
+
+    watching(story)
+
+
+def test_watcher__patrol_is_rare__hears_within_seconds_all_the_same(table, settings, monkeypatch):
+    settings.KVPLANE_EVENTS_PATROL_SECONDS = 3600.0
+    monkeypatch.setattr(consumers, "_MAX_SILENCE_SECONDS", 0.1)
+
+    async def story(watcher: ApplicationCommunicator) -> None:
+        await next_of(watcher, "hello")
+        await next_of(watcher, "cursor")
+
+    watching(story)
+
+
 def test_watcher__hints_while_it_reads__are_one_more_read(table):
     async def story(watcher: ApplicationCommunicator) -> None:
         await next_of(watcher, "hello")

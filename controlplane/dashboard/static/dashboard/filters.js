@@ -12,3 +12,10 @@ document.addEventListener("htmx:configRequest", (event) => {
 if (matchMedia("(max-width: 760px)").matches && location.search === "") {
   for (const facets of document.querySelectorAll("details.facets")) facets.open = false;
 }
+
+// How much fits, for those who do not see the table.
+document.addEventListener("htmx:afterSwap", (event) => {
+  const { requestConfig, target } = event.detail;
+  if (!requestConfig?.elt.matches("form.filters")) return;
+  document.getElementById("shown").textContent = target.dataset.shown || "";
+});
