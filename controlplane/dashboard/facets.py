@@ -90,9 +90,9 @@ class Facets:
         (actors,) = [facet for facet in self.all if facet.name == "actor"]
         return [
             value
-            for value in actors.shown
+            for value in actors.values
             if name and name in value.text.casefold() and not value.is_chosen
-        ]
+        ][:_MOST_VALUES]
 
 
 def facets_of(asked: Mapping[str, str]) -> Facets:

@@ -27,7 +27,7 @@ from controlplane.forwarding.transport import RawAnswer
 from engine.contract import Endpoint, Origin, parse_query, read_parameters
 
 _JSON = "application/json"
-_MAX_DEPTH = 50
+_MAX_DEPTH = 128
 
 
 class _Asked(NamedTuple):

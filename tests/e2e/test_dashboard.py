@@ -317,6 +317,7 @@ def test_audit__text_is_too_short__reader_is_led_to_it(browser: Browser, served:
     watched.open("/dashboard/audit/")
     text = watched.page.get_by_label("Text in the diff")
     text.press_sequentially("ab")
+    watched.page.get_by_label("Outcome").focus()
     watched.page.get_by_label("Outcome").select_option("failed")
     expect(text).to_be_focused()
     text.press_sequentially("c")

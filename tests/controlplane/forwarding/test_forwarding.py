@@ -144,10 +144,10 @@ def test_send__nobody_listens__is_502_and_state_unchanged(real_client, make_agen
         OK.replace(b'{"freeze": 1}', b"not json at a"),
         OK.replace(b'{"freeze": 1}', b'{"freeze":NaN'),
         OK.replace(b'{"freeze": 1}', b"\xff" * 13),
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 360\r\n\r\n"
-        + b'{"a":' * 51
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 828\r\n\r\n"
+        + b'{"a":' * 129
         + b"1" * 54
-        + b"}" * 51,
+        + b"}" * 129,
         OK.replace(b"application/json", b"text/html"),
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + b"1" * 5000,
     ],
