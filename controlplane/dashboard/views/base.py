@@ -57,6 +57,9 @@ class DashboardView(View):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answer, with an error as a page too."""
         try:
+            if not self.is_part():
+                # Before what is shown is read: what happens meanwhile is fetched again.
+                self.cursor = latest_cursor()
             response = self._admit(request) or super().dispatch(request, *args, **kwargs)
         except _TOLD as error:
             response = self._error_page(error)
@@ -93,7 +96,7 @@ class DashboardView(View):
         everywhere = {
             "section": self.section,
             "chain": chain_status(),
-            "cursor": latest_cursor(),
+            "cursor": self.cursor,
             "now": timezone.now(),
             **self._rights(),
         }
@@ -147,6 +150,7 @@ class DashboardView(View):
         if isinstance(error, DatabaseError):
             # Without what the database would have to tell.
             return render(self.request, "dashboard/error.html", context, status=status.value)
+        self.cursor = latest_cursor()
         return self.page("dashboard/error.html", context, status)
 
 

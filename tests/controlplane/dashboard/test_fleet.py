@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from controlplane.audit.authorship import Authorship
+from controlplane.audit.services import record
 from controlplane.fleet.models import Dialect, Engine, Health
 from controlplane.modes import services as modes
 from controlplane.modes.models import DesiredMode, Mode
@@ -308,3 +309,22 @@ def test_fleet__queries__are_a_handful_whatever_the_number_of_agents(
     with CaptureQueriesContext(connection) as captured:
         assert viewer.get("/dashboard/", headers={"HX-Request": "true"}).status_code == 200
     assert len(captured) == 6
+
+
+def test_fleet__something_happens_while_it_is_read__comes_after_its_cursor(
+    viewer, make_agent
+) -> None:
+    make_agent()
+    written = []
+
+    def meanwhile(execute, sql, params, many, context):
+        if not written and 'FROM "fleet_agent"' in sql:
+            written.append(record(action="agent.online", actor=ACTOR, request_id="req-2"))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(meanwhile):
+        page = viewer.get("/dashboard/").content.decode()
+
+    found = re.search(r'data-cursor="(\d+)"', page)
+    assert found is not None
+    assert int(found[1]) < written[0].pk
