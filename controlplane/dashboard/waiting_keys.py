@@ -10,6 +10,7 @@ from controlplane.operations.models import Operation, State
 _TAKES_UP = ("lookup.recreate", "lookup.create")
 _CAME_TO_PASS = (RevisionState.ACTIVE, RevisionState.SUPERSEDED)
 _NEWEST = 100
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 def waiting_keys(agent: Agent, keys: Keys) -> frozenset[str]:
@@ -47,11 +48,11 @@ def _made_anew(agent: Agent) -> datetime | None:
 
 
 def _started_at(agent: Agent) -> datetime:
-    """As the agent tells it; the beginning of time if it does not."""
+    """As the agent tells it; long ago if it does not."""
     told = agent.last_status.get("started_at")
     if not isinstance(told, int | float) or isinstance(told, bool):
-        return datetime.min.replace(tzinfo=UTC)
+        return _LONG_AGO
     try:
         return datetime.fromtimestamp(told, UTC)
     except (ValueError, OverflowError, OSError):
-        return datetime.min.replace(tzinfo=UTC)
+        return _LONG_AGO

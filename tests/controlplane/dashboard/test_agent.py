@@ -153,6 +153,16 @@ def test_agent__key_that_the_lookup_takes_up__waits_until_it_is_made_anew(operat
     assert "waits" not in text_of(operator.get(PAGE))
 
 
+@pytest.mark.parametrize("started_at", [1e300, -1e300, "now", True, None])
+def test_agent__start_that_is_no_moment__keys_wait_as_if_it_were_long_ago(
+    operator, known, started_at
+) -> None:
+    agent, _ = known
+    call(agent, "update_conf", b'{"hit_miss_ratio": 0.5}')
+    Agent.objects.filter(pk=agent.pk).update(last_status={"started_at": started_at})
+    assert "hit_miss_ratio 0.5 waits" in text_of(operator.get(PAGE))
+
+
 def test_agent__mode_changed_past_the_control_plane__both_sides_stand_beside_each_other(
     operator, known
 ) -> None:
