@@ -234,7 +234,7 @@ def test_progress__standard_error_is_a_terminal__a_bar_there_and_json_on_standar
 def test_ctrl_c__in_the_middle__a_controller_goes_on(installed: Installation) -> None:
     command = [
         *("./manage.py", "freeze", "enable", "--engine", "prod", "--json"),
-        *("--wave-size", "1", "--pause", "3s"),
+        *("--wave-size", "1", "--pause", "8s"),
     ]
     with subprocess.Popen(
         command,

@@ -13,7 +13,7 @@ from screenshots.scenes import EMPTY, scenes_of
 ROOT = Path(__file__).resolve().parent.parent.parent
 OPERATION = "018f4b0e-8c1d-7c3a-9f64-2f1c7a9d5e10"
 SCENES = [*EMPTY, *scenes_of(History(OPERATION, OPERATION, OPERATION, 1, 1))]
-NO_PAGES = {"chain", "verify", "nothing"}
+NO_PAGES = {"chain", "verify", "select", "nothing"}
 _IMAGE = re.compile(r"images/([\w-]+\.webp)")
 
 

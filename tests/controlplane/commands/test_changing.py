@@ -251,7 +251,7 @@ def test_patience__ends_before_the_operation__controllers_go_on(fleet, how):
 
     simulated[0].before = interrupt
     patience = ["--wait", "0.3s"] if how == "wait" else []
-    finished = run_json("freeze", "enable", "--all", "--canary", "1", "--pause", "1s", *patience)
+    finished = run_json("freeze", "enable", "--all", "--canary", "1", "--pause", "4s", *patience)
 
     assert finished.exit == 7
     assert finished.document["id"] in finished.why
