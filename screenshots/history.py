@@ -64,6 +64,7 @@ def happen(stage: Stage, people: People, minutes: float) -> History:
             act.do(people, stage)
         time.sleep(max(0.0, began + minutes * _MINUTE_S - time.monotonic()))
     _wait_for(people.anna, lambda agent: agent["health"] != "unknown")
+    people.anna.send("POST", "/api/v1/audit/verification", {})
     return History(
         release=str(done["release"]["id"]),
         partly_failed=str(done["partly_failed"]["id"]),

@@ -42,6 +42,11 @@ class Line:
     corners: Sequence[tuple[float, float | None]]
     color: int
 
+    @property
+    def tells_something(self) -> bool:
+        """Whether there is any value."""
+        return any(value is not None for _, value in self.corners)
+
 
 @dataclass(frozen=True)
 class Mark:

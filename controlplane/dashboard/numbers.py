@@ -89,7 +89,7 @@ def _hits(use: TierUse) -> str:
 
 
 def _used(use: TierUse) -> str:
-    return bytes_size(use.used_bytes)
+    return _UNKNOWN if use.told_bytes is None else bytes_size(use.told_bytes)
 
 
 def _rate(rate: float | None) -> str:

@@ -31,7 +31,7 @@ def hit_rate_chart(buckets: Sequence[TierBucket], moments: Sequence[Numbered]) -
 def used_bytes_chart(buckets: Sequence[TierBucket], moments: Sequence[Numbered]) -> Chart:
     """How much is in each tier. `buckets` is not empty."""
     most = max((use.used_bytes for bucket in buckets for use in _uses(bucket)), default=0)
-    lines = _lines(buckets, lambda use: use.used_bytes)
+    lines = [line for line in _lines(buckets, lambda use: use.told_bytes) if line.tells_something]
     return chart_over(buckets, moments, "Bytes used by tier", bytes_scale(most), lines)
 
 

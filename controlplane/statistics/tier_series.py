@@ -32,6 +32,11 @@ class TierUse:
         """hit_tokens / looked_up_tokens; None: nothing was looked up."""
         return self.hit_tokens / self.looked_up_tokens if self.looked_up_tokens else None
 
+    @property
+    def told_bytes(self) -> int | None:
+        """used_bytes; None: it has chunks, and does not tell of how many bytes."""
+        return None if self.chunks and not self.used_bytes else self.used_bytes
+
 
 @dataclass(frozen=True)
 class TierBucket:

@@ -181,6 +181,19 @@ def test_agent_charts__worker__has_rates_bytes_and_tokens_with_the_moments(viewe
     assert 'aria-hidden="true"' in svg
 
 
+def test_agent_charts__tier_that_does_not_tell_its_bytes__is_not_drawn_as_empty(
+    viewer, reporter
+) -> None:
+    now = (timezone.now() - at(0)).total_seconds()
+    silent = {**tier(10, 1, 9, capacity=0), "used_bytes": 0}
+    reporter.says(now - 300, {MEMORY: tier(100, 50, 3), REMOTE: silent})
+
+    page = viewer.get(f"{CHARTS}?last=3600")
+
+    assert "Bytes used by tier LocalCPUBackend" in titles_of(page)
+    assert "3.0 KiB — " in text_of(page)
+
+
 def test_agent_charts__part__is_the_section_alone_and_refreshes_itself_alone(
     viewer, recent
 ) -> None:
