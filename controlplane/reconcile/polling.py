@@ -39,7 +39,8 @@ def poll(watches: Sequence[Watch], threads: ThreadPoolExecutor, request_id: str)
 
 def keep(sightings: Iterable[Sighting], request_id: str) -> None:
     """Write what was seen, and who was silent."""
-    remaining = iter(sightings)
+    # Rows of agents are locked in the order of names, so that nobody waits in a circle.
+    remaining = iter(sorted(sightings, key=lambda sighting: sighting.watch.agent.name))
     while some := list(islice(remaining, _ROWS_AT_ONCE)):
         with transaction.atomic():
             answered = [sighting for sighting in some if sighting.answered]

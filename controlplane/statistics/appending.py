@@ -65,10 +65,10 @@ def append(samples: Sequence[Sample[Kind]]) -> list[Kind]:
 
 def _lock(samples: Sequence[Sample[Kind]]) -> set[int]:
     """The keys of the agents that there are."""
-    # Their own rows, because before the first snapshot there is none to lock, and in one
-    # order. SQLite locks the whole database when the transaction begins.
+    # Their own rows, because before the first snapshot there is none to lock, and in the order
+    # of names, as everybody does. SQLite locks the whole database when the transaction begins.
     rows = Agent.objects.select_for_update(no_key=True).filter(pk__in=_keys(samples))
-    return set(rows.order_by("pk").values_list("pk", flat=True))
+    return set(rows.order_by("name").values_list("pk", flat=True))
 
 
 def _latest(samples: Sequence[Sample[Kind]]) -> dict[str, Kind]:
