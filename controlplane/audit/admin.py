@@ -25,21 +25,12 @@ from controlplane.adminsite.lists import LongListAdmin
 from controlplane.adminsite.pages import PageAdmin, Tool
 from controlplane.audit import searching
 from controlplane.audit.background import shared_verifier
-from controlplane.audit.catalogue import ACTIONS
+from controlplane.audit.catalogue import ACTIONS, OUTCOMES
 from controlplane.audit.models import AuditEntry, ForwardingCursor
 from controlplane.middleware import request_id_of
 from controlplane.rest.admin import ReadOnlyModelAdmin, has_role
 
 _WAIT_SECONDS = 3.0
-_OUTCOMES = (
-    "succeeded",
-    "partially_failed",
-    "failed",
-    "denied",
-    "unknown",
-    "unchanged",
-    "observed",
-)
 
 
 @admin.register(AuditEntry)
@@ -67,7 +58,7 @@ class AuditEntryAdmin(LongListAdmin, PageAdmin):
         exact("agent"),
         exact("engine"),
         exact("target"),
-        exact("outcome", suggestions=_OUTCOMES),
+        exact("outcome", suggestions=OUTCOMES),
         exact("operation_id", title="operation"),
         exact("request_id", title="request"),
         BeforeFilter,

@@ -5,6 +5,18 @@ What is done to agents is named by the documented endpoints; the rest is named h
 
 from engine.contract import CATALOGUE
 
+OUTCOMES = (
+    "succeeded",
+    "partially_failed",
+    "failed",
+    "cancelled",
+    "unknown",
+    "denied",
+    "unchanged",
+    "observed",
+)
+"""What can come of something, as entries say it."""
+
 OWN_ACTIONS = {
     "access.denied": "A call, or a watcher, was refused with 401 or 403.",
     "agent.enrol": "An agent tried to enrol under a name that is not its own.",

@@ -94,8 +94,8 @@ def containing(
     entries: QuerySet[AuditEntry], text: str, values: Mapping[str, Any] = ANY_VALUES
 ) -> QuerySet[AuditEntry]:
     """Those with the text in their difference, which is canonical JSON, whether in upper
-    or lower case, and whose columns have exactly these values. At least MIN_TEXT
-    characters."""
+    or lower case (on SQLite, once it is common, that holds for ASCII letters only), and
+    whose columns have exactly these values. At least MIN_TEXT characters."""
     # As it stands inside of a JSON string.
     written = json.dumps(text, ensure_ascii=False)[1:-1]
     vendor = connections[entries.db].vendor

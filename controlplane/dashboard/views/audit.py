@@ -12,7 +12,7 @@ from controlplane.accounts.actors import user_actor
 from controlplane.accounts.models import UserRole
 from controlplane.audit.actors import ActorKind
 from controlplane.audit.background import shared_verifier
-from controlplane.audit.catalogue import ACTIONS
+from controlplane.audit.catalogue import ACTIONS, OUTCOMES
 from controlplane.audit.filters import AuditFilter
 from controlplane.audit.models import AuditEntry, Stage
 from controlplane.audit.paging import AuditPagination
@@ -23,16 +23,6 @@ from controlplane.dashboard.views.base import DashboardView
 from controlplane.fleet.models import Agent, Engine
 from controlplane.middleware import request_id_of
 
-_OUTCOMES = (
-    "succeeded",
-    "partially_failed",
-    "failed",
-    "cancelled",
-    "unknown",
-    "denied",
-    "unchanged",
-    "observed",
-)
 _WAIT_SECONDS = 3.0
 _LONG = ("document", "previous", "mac", "key_id")
 
@@ -64,7 +54,7 @@ class AuditPage(DashboardView):
             return self.part("dashboard/_entries.html", context)
         context |= {
             "actions": sorted(ACTIONS),
-            "outcomes": _OUTCOMES,
+            "outcomes": OUTCOMES,
             "kinds": ActorKind.values,
             "stages": Stage.values,
             "agents": Agent.objects.order_by("name").values_list("name", flat=True),
