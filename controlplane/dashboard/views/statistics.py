@@ -24,12 +24,16 @@ class StatisticsPage(DashboardView):
         """One engine or agent, from when to when."""
         form = StatisticsForm(request.GET)
         fleet = _fleet()
-        context: dict[str, object] = {"form": form, "fleet": fleet, "subject": None}
-        status = HTTPStatus.OK
-        if not form.is_valid():
-            status = HTTPStatus.BAD_REQUEST
-        elif (subject := form.subject or newest_subject()) is not None:
-            context |= _shown(subject, form, fleet)
+        is_valid = form.is_valid()
+        subject = form.subject
+        if is_valid and subject is None:
+            subject = newest_subject()
+        context: dict[str, object] = {"form": form, "fleet": fleet, "subject": subject}
+        if subject is not None:
+            context["is_listed"] = subject.is_in(fleet)
+            if is_valid:
+                context |= _shown(subject, form, fleet)
+        status = HTTPStatus.OK if is_valid else HTTPStatus.BAD_REQUEST
         if self.is_part():
             return self.part("dashboard/_statistics.html", context)
         return self.page("dashboard/statistics.html", context, status)
@@ -56,8 +60,6 @@ def _shown(
         charts.append(hit_rate_chart(measured.tiers, measured.moments))
         columns += hit_rate_columns(measured)
     return {
-        "subject": subject,
-        "is_listed": subject.is_in(fleet),
         "bucket_s": form.bucket_s,
         "measured": measured,
         "charts": charts,

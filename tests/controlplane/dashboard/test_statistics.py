@@ -1,5 +1,6 @@
 """The statistics page: counts over time, and what was changed on the same axis."""
 
+import html
 import re
 import uuid
 from datetime import timedelta
@@ -269,6 +270,8 @@ def test_chart__markup__has_no_style_and_no_script_and_is_escaped(viewer, counte
         ("bucket=x", "bucket: Select a valid choice"),
         ("until=soon", "until: Enter a valid date/time."),
         ("until=9999-12-31T23:59:59-23:00", "until: Give a date between 1970 and 9998."),
+        ("until=1970-01-01T00:00:00", "until: Give a date between 1970 and 9997."),
+        ("last=31536000&bucket=60", "bucket: There would be more than 2,000 steps"),
     ],
 )
 def test_address__cannot_be_read__400_naming_it(viewer, counted, query, text) -> None:
@@ -277,19 +280,51 @@ def test_address__cannot_be_read__400_naming_it(viewer, counted, query, text) ->
     assert text in text_of(page)
 
 
-@pytest.mark.parametrize(
-    ("query", "status"),
-    [
-        ("of=agent/nobody", 404),
-        ("of=engine/nothing", 404),
-        ("last=31536000&bucket=60", 400),
-        ("of=agent/scheduler&until=1970-01-01T00:00:00", 400),
-    ],
-)
-def test_address__asks_for_what_cannot_be__is_an_error_page(viewer, counted, query, status) -> None:
+@pytest.mark.parametrize("query", ["of=agent/nobody", "of=engine/nothing"])
+def test_address__asks_for_whom_there_never_was__is_an_error_page(viewer, counted, query) -> None:
     page = viewer.get(f"/dashboard/statistics/?{query}")
-    assert page.status_code == status
+    assert page.status_code == 404
     assert page["Content-Type"].startswith("text/html")
+
+
+def test_more_steps_than_are_shown__page__keeps_what_was_chosen(viewer, counted) -> None:
+    page = viewer.get("/dashboard/statistics/?of=agent/scheduler&last=2592000&bucket=60")
+    chosen = re.findall(r'<option value="([^"]*)" selected>', page.content.decode())
+    assert chosen == ["agent/scheduler", "2592000", "60"]
+
+
+def test_more_steps_than_are_shown__part__says_so_in_place_of_the_charts(viewer, counted) -> None:
+    part = viewer.get(
+        "/dashboard/statistics/?last=604800&bucket=300", headers={"HX-Request": "true"}
+    )
+    assert part.status_code == 200
+    assert "bucket: There would be more than 2,000 steps" in text_of(part)
+    assert "data-shown" not in part.content.decode()
+
+
+def refreshed_from(answer) -> str:
+    """The address from which the part of the page is fetched anew."""
+    section = re.search(r'<section id="statistics"[^>]* hx-get="([^"]*)"', answer.content.decode())
+    assert section is not None
+    return html.unescape(section[1])
+
+
+def test_part__nobody_in_particular_was_asked_for__stays_with_whom_it_shows(
+    viewer, counted, make_agent
+) -> None:
+    page = viewer.get(f"/dashboard/statistics/?{HOUR}")
+    other = make_agent("other", engine="engine-b", role=Role.SCHEDULER, url="http://127.0.0.1:7200")
+    Reporter(other).says(3_000, 1)
+    part = viewer.get(refreshed_from(page), headers={"HX-Request": "true"})
+    assert "Engine engine-a" in text_of(part)
+    assert "Chunks looked up 220" in text_of(part)
+    assert refreshed_from(part) == refreshed_from(page)
+
+
+@pytest.mark.parametrize("query", ["", "?last=3600", "?of=nobody"])
+def test_part__shows_nobody__is_fetched_from_the_address_of_the_page(viewer, query) -> None:
+    address = f"/dashboard/statistics/{query}"
+    assert refreshed_from(viewer.get(address)) == address
 
 
 def test_part__htmx__is_the_section_alone(viewer, counted) -> None:
