@@ -211,7 +211,65 @@ def test_moments__too_many_of_what_hides_nothing__says_how_many_are_left_out(
     assert "number 103." in text
     assert "number 0." not in text
     # 104 modes, three configurations, and counts that began anew.
-    assert re.search(r"\b8 older changes are not shown; choose a shorter time", text)
+    assert re.search(r"\b8 other changes are not shown; choose a shorter time", text)
+
+
+def test_moments__more_of_what_hides_nothing_than_are_shown__configurations_have_a_quarter(
+    viewer, counted
+) -> None:
+    for number in range(110):
+        mode("scheduler", 300 + number)
+    for number in range(50):
+        # One in each slice of the time, the first before and the last after all modes.
+        revision("scheduler", number + 2, 72 * number + 1, reason=f"number {number}.")
+    text = text_of(viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}"))
+    shown = re.findall(r"config scheduler number (\d+)\.", text.partition("meanwhile")[2])
+    assert [int(number) for number in shown] == [*range(49, 24, -1)]
+    # 110 modes, 50 configurations, and counts that began anew.
+    assert "61 other changes are not shown" in text
+
+
+@pytest.mark.parametrize(
+    ("agents", "agent"), [(["scheduler"], "scheduler"), (["scheduler", "b"], "")]
+)
+def test_moments__configurations_close_together__lead_to_the_list_with_its_fields_filled_in(
+    viewer, counted, make_agent, agents, agent
+) -> None:
+    make_agent("b", url="http://127.0.0.1:7201")
+    for number in range(110):
+        # All in one slice of the time.
+        revision(agents[number % len(agents)], number + 2, 10.5 + number / 2)
+    make_agent("elsewhere", engine="engine-b", url="http://127.0.0.1:7202")
+    page = viewer.get(f"/dashboard/statistics/?of=engine/engine-a&{HOUR}")
+    burst = re.search(r'href="([^"]+)">\d+ 110 changes of the conf', page.content.decode())
+    assert burst is not None
+    listed = viewer.get(html.unescape(burst[1])).content.decode()
+    fields = dict(re.findall(r'<input[^>]* name="(\w+)" value="([^"]*)"', listed))
+    assert fields["agent"] == agent
+    assert fields["since"] == "2026-03-02T12:00:10"
+    assert fields["until"] == "2026-03-02T12:01:06"
+    # What the form sends fits the same revisions as the link does.
+    sent = viewer.get("/dashboard/revisions/", fields).content.decode()
+    assert listed.count('id="revision-') == sent.count('id="revision-') == 50
+
+
+def test_moments__changes_of_several_agents_at_once__are_of_no_agent_of_that_name(
+    viewer, counted, make_agent
+) -> None:
+    make_agent("b", url="http://127.0.0.1:7201")
+    for number in range(55):
+        operation = uuid.uuid4()
+        for agent in ("scheduler", "b"):
+            revision(agent, number + 2, 10 + number, operation_id=operation)
+    for number in range(50):
+        mode("scheduler", 600 + number)
+    page = viewer.get(f"/dashboard/statistics/?of=engine/engine-a&{HOUR}")
+    burst = re.search(r'href="([^"]+)">\d+ 55 changes of the conf', page.content.decode())
+    assert burst is not None
+    assert "agent=" not in burst[1]
+    assert "55 changes of the configuration 2026-03-02 12:00:10 config several agents" in (
+        text_of(page)
+    )
 
 
 def test_moments__more_than_are_read__are_counted_too(viewer, counted, monkeypatch) -> None:
@@ -219,7 +277,7 @@ def test_moments__more_than_are_read__are_counted_too(viewer, counted, monkeypat
     for number in range(5):
         mode("scheduler", 60 + number)
     text = text_of(viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}"))
-    assert "3 older changes are not shown" in text
+    assert "3 other changes are not shown" in text
 
 
 def test_moments__agent_was_removed_since__are_those_of_its_engine_still(viewer, counted) -> None:
