@@ -6,7 +6,7 @@ from http import HTTPStatus
 from django.http import HttpRequest, HttpResponse
 
 from controlplane.dashboard.chunk_charts import chunk_charts
-from controlplane.dashboard.measured import Measured, measure
+from controlplane.dashboard.measured import RESOURCES, Measured, measure
 from controlplane.dashboard.numbers import chunk_columns, hit_rate_columns, numbers_of
 from controlplane.dashboard.statistics_query import StatisticsForm, Subject, newest_subject
 from controlplane.dashboard.tier_charts import hit_rate_chart, tier_names
@@ -18,6 +18,7 @@ class StatisticsPage(DashboardView):
     """How much is looked up again, what the tiers had of it, and what changed it."""
 
     reads = "chunk-statistics"
+    reads_also = RESOURCES
     section = "statistics"
 
     def get(self, request: HttpRequest) -> HttpResponse:
