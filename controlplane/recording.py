@@ -20,7 +20,7 @@ from controlplane.accounts.actors import request_actor
 from controlplane.audit import services as audit
 from controlplane.audit import trail
 from controlplane.audit.models import AuditEntry
-from controlplane.audit.reads import ReadPolicy, policy_for
+from controlplane.audit.reads import ReadPolicy, policy_for_all
 from controlplane.audit.redaction import hide_named
 from controlplane.audit.trail import Trail
 from controlplane.background import run_and_wait
@@ -119,7 +119,9 @@ def _is_on_record(followed: Trail) -> bool:
 
 def _policy_of(request: HttpRequest, followed: Trail) -> ReadPolicy:
     policies = settings.KVPLANE_AUDIT_READS
-    return policy_for(_group_of(request, followed), policies) if policies else ReadPolicy.OFF
+    if not policies:
+        return ReadPolicy.OFF
+    return policy_for_all((_group_of(request, followed), *followed.reads_also), policies)
 
 
 def _group_of(request: HttpRequest, followed: Trail) -> str:

@@ -1,13 +1,13 @@
 """Which reads go on record, and how much of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 EVERYTHING = "*"
 
 
 class ReadPolicy(StrEnum):
-    """How much of a read is kept."""
+    """How much of a read is kept, the least first."""
 
     OFF = "off"
     METADATA = "metadata"
@@ -41,3 +41,9 @@ def policy_for(group: str, policies: Mapping[str, ReadPolicy]) -> ReadPolicy:
     if not policies or not group:
         return ReadPolicy.OFF
     return policies.get(group, policies.get(EVERYTHING, ReadPolicy.OFF))
+
+
+def policy_for_all(groups: Iterable[str], policies: Mapping[str, ReadPolicy]) -> ReadPolicy:
+    """What is kept of a read that shows all of those groups: as much as of any of them."""
+    least_first = list(ReadPolicy)
+    return max((policy_for(group, policies) for group in groups), key=least_first.index)

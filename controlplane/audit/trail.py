@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 @dataclass
 class Trail:
     """Filled while the request is answered. `reads` is the group that was read, ""
-    for what is no read; `action` is what the call would have been recorded as."""
+    for what is no read; `reads_also` are others that the same answer shows; `action` is
+    what the call would have been recorded as."""
 
     entries: list[int] = field(default_factory=list)
     action: str = ""
     agent: str = ""
     engine: str = ""
     reads: str = ""
+    reads_also: tuple[str, ...] = ()
     secrets: frozenset[str] = frozenset()
     """Names whose values are secret besides those that sound like it."""
     told: list[object] = field(default_factory=list)

@@ -11,6 +11,7 @@ from django.urls import reverse
 from controlplane.dashboard.moments import Kind, Moment, Span
 
 MAX_MOMENTS = 100
+_FOR_CONFIGURATIONS = MAX_MOMENTS // 4
 _SLICES = 50
 
 
@@ -25,14 +26,14 @@ class Few:
 def few_of(moments: Iterable[Moment], span: Span) -> Few:
     """All of them, if they are MAX_MOMENTS or less. Of more, changes of configurations that
     come close together are one; and if that is not enough, the newest ones are taken, clears,
-    modes and new beginnings before configurations."""
+    modes and new beginnings before configurations, which have a quarter for themselves."""
     found = sorted(moments, key=lambda moment: moment.at)
     if len(found) <= MAX_MOMENTS:
         return Few(found, 0)
-    others = [moment for moment in found if moment.kind is not Kind.CONFIG][-MAX_MOMENTS:]
     bursts = _bursts([moment for moment in found if moment.kind is Kind.CONFIG], span)
-    room = MAX_MOMENTS - len(others)
-    shown = [*others, *bursts[len(bursts) - room if room < len(bursts) else 0 :]]
+    room = MAX_MOMENTS - min(len(bursts), _FOR_CONFIGURATIONS)
+    others = [moment for moment in found if moment.kind is not Kind.CONFIG][-room:]
+    shown = [*others, *bursts[-(MAX_MOMENTS - len(others)) :]]
     told = sum(moment.stands_for for moment in shown)
     return Few(sorted(shown, key=lambda moment: moment.at), len(found) - told)
 
@@ -49,19 +50,24 @@ def _burst(changes: Sequence[Moment]) -> Moment:
     first = changes[0]
     if len(changes) == 1:
         return first
-    is_of_one = len({change.about for change in changes}) == 1
+    agents = {change.agent for change in changes}
+    agent = first.agent if len(agents) == 1 else ""
     return replace(
         first,
         label=f"{len(changes)} changes of the configuration",
-        about=first.about if is_of_one else "several agents",
-        href=_address(first, changes[-1]),
+        about=agent or "several agents",
+        agent=agent,
+        href=_address(agent, first, changes[-1]),
         reason="",
         stands_for=len(changes),
     )
 
 
-def _address(first: Moment, last: Moment) -> str:
-    """The list of the revisions of all agents from one to the other."""
-    after = last.at + timedelta(microseconds=1)
-    asked = {"since": first.at.isoformat(), "until": after.isoformat()}
+def _address(agent: str, first: Moment, last: Moment) -> str:
+    """The list of the revisions from one to the other, of all agents if `agent` is ""."""
+    # Whole seconds: the fields of that page have no others.
+    since, before = first.at.replace(microsecond=0), last.at.replace(microsecond=0)
+    asked = {"since": since.isoformat(), "until": (before + timedelta(seconds=1)).isoformat()}
+    if agent:
+        asked["agent"] = agent
     return f"{reverse('dashboard:revisions')}?{urlencode(asked)}"

@@ -12,6 +12,15 @@ from controlplane.dashboard.statistics_query import Subject
 from controlplane.statistics.series import Bucket
 from controlplane.statistics.tier_series import TierBucket
 
+RESOURCES = (
+    "chunk-statistics",
+    "tier-statistics",
+    "config-revisions",
+    "mode-changes",
+    "operations",
+)
+"""What it is told from, as the policy of reads calls it."""
+
 
 @dataclass(frozen=True)
 class Step:

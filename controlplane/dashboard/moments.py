@@ -43,6 +43,8 @@ class Moment:
     reason: str = ""
     stands_for: int = 1
     """How many moments it was made of."""
+    agent: str = ""
+    """The one agent whose configuration was changed; "" for several, and for other kinds."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,9 @@ def _config_changes(agents: Collection[str], span: Span) -> QuerySet[ConfigRevis
 def _config_change(row: ConfigRevision) -> _Change:
     label = f"config {_few(row.diff)}".strip()
     href = reverse("dashboard:revision", args=[row.pk])
-    moment = Moment(row.created_at, Kind.CONFIG, label, row.agent, href, row.reason)
+    moment = Moment(
+        row.created_at, Kind.CONFIG, label, row.agent, href, row.reason, agent=row.agent
+    )
     return _Change(moment, row.operation_id)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django import forms
 from django.conf import settings
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from controlplane.rest.filters import BoundedDateTimeField
 from controlplane.statistics.models import KINDS
@@ -17,6 +18,8 @@ from controlplane.statistics.tier_series import (
     tier_series_of_agent,
     tier_series_of_engine,
 )
+from controlplane.statistics.window import BOUNDS, MAX_BUCKETS, window_of
+from engine.contract import InvalidParameter
 
 _QUARTER = 900
 _HOUR = 3_600
@@ -55,6 +58,9 @@ FITTING = {
 """How long a step is that suits a stretch of time; seconds, both."""
 _STEPS = (120, 300, 900, _HOUR, 6 * _HOUR, _DAY)
 _INTERVALS_IN_A_STEP = 1.5
+_TOO_MANY_STEPS = (
+    f"There would be more than {MAX_BUCKETS:,} steps; choose longer steps, or a shorter time."
+)
 
 
 def fitting_s(last_s: int) -> int:
@@ -114,10 +120,25 @@ class StatisticsForm(forms.Form):
     until = BoundedDateTimeField(required=False)
     bucket = forms.TypedChoiceField(choices=_BUCKETS, coerce=int, required=False)
 
+    def clean(self) -> None:
+        """Refuse a time and a step that no series is told of."""
+        super().clean()
+        if self.errors:
+            return
+        try:
+            window_of(*self.span, self.bucket_s)
+        except InvalidParameter as error:
+            # A series has parameters that the page does not, and names those.
+            if error.parameter == "bucket":
+                self.add_error("bucket", _TOO_MANY_STEPS)
+            else:
+                self.add_error("until", BOUNDS)
+
     @property
     def subject(self) -> Subject | None:
-        """Who is asked for; None: nobody in particular. The form must be valid."""
-        kind, _, name = self.cleaned_data["of"].partition("/")
+        """Who is asked for; None: nobody in particular, or what cannot be read. The form must
+        have been validated."""
+        kind, _, name = self.cleaned_data.get("of", "").partition("/")
         return Subject(kind, name) if name else None
 
     @property
@@ -126,18 +147,13 @@ class StatisticsForm(forms.Form):
         return int(self.cleaned_data.get("last") or _DAY)
 
     @property
-    def step_s(self) -> int:
-        """The length of a bucket that was asked for, in seconds; 0: as fits."""
-        return int(self.cleaned_data.get("bucket") or 0)
-
-    @property
     def bucket_s(self) -> int:
         """The length of a bucket, in seconds."""
-        return self.step_s or fitting_s(self.last_s)
+        return int(self.cleaned_data.get("bucket") or fitting_s(self.last_s))
 
-    @property
+    @cached_property
     def span(self) -> tuple[datetime, datetime]:
-        """From when to before when. The form must be valid."""
+        """From when to before when; now is when it was first asked. `until` must be valid."""
         until: datetime = self.cleaned_data["until"] or timezone.now()
         return until - timedelta(seconds=self.last_s), until
 

@@ -31,13 +31,14 @@ class Standing(Generic[Kind]):
 
 
 def standing(snapshots: QuerySet[Kind], bucket: timedelta) -> Iterator[Standing[Kind]]:
-    """Of the snapshots of one agent the last of each stretch of one bucket, run and engine, and
-    the first of each run, oldest first; buckets begin at multiples of their length since 1970.
-    One query."""
-    place = 0
+    """Of the snapshots of each agent the last of each stretch of one bucket, run and engine, and
+    the first of each run, agent by agent, oldest first; buckets begin at multiples of their
+    length since 1970. One query."""
+    agent, place = "", 0
     for row in _standing(snapshots, bucket).iterator(_ROWS_AT_ONCE):
-        yield Standing(row, row.place - place)
-        place = row.place
+        before = place if row.agent == agent else 0
+        yield Standing(row, row.place - before)
+        agent, place = row.agent, row.place
 
 
 def _standing(snapshots: QuerySet[Kind], bucket: timedelta) -> QuerySet[Any]:
@@ -56,11 +57,11 @@ def _standing(snapshots: QuerySet[Kind], bucket: timedelta) -> QuerySet[Any]:
         | ~Q(bucket_after=F("bucket"))
         | ~Q(engine_after=F("engine"))
     )
-    return places.filter(begins | ends).order_by("taken_at", "id")
+    return places.filter(begins | ends).order_by("agent", "taken_at", "id")
 
 
 def _over(function: Func) -> Window:
-    return Window(function, order_by=("taken_at", "id"))
+    return Window(function, partition_by="agent", order_by=("taken_at", "id"))
 
 
 class _BucketOf(Func):

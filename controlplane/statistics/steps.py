@@ -9,15 +9,18 @@ bucket were down-sampled away.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Generic, TypeVar
+
+from django.db.models import Min, OuterRef, QuerySet, Subquery
 
 from controlplane.fleet.models import Agent, Engine
 from controlplane.fleet.services import AgentNotFound, EngineNotFound
 from controlplane.statistics.models import KINDS, Snapshot
-from controlplane.statistics.standing import standing
+from controlplane.statistics.standing import Standing, standing
 from controlplane.statistics.window import Window
 
 Kind = TypeVar("Kind", bound=Snapshot)
@@ -38,10 +41,12 @@ class Tally(Generic[Kind]):
 
 
 def tallies_of_agent(kind: type[Kind], agent: str, window: Window) -> list[Tally[Kind]]:
-    """One for each bucket of the window. Raises AgentNotFound (404) for a name that was never
-    heard of."""
+    """One for each bucket of the window. Two queries. Raises AgentNotFound (404) for a name
+    that was never heard of."""
+    rows = kind._default_manager.filter(agent=agent)
+    before = rows.filter(taken_at__lt=window.start).order_by("-taken_at", "-id")[:1]
     tallies = _Tallies[Kind](window)
-    for step in _steps(kind, agent, window):
+    for step in _steps(rows, before, window):
         tallies.add(step)
     if tallies.is_empty and not _is_known_agent(agent):
         raise AgentNotFound(agent)
@@ -49,15 +54,17 @@ def tallies_of_agent(kind: type[Kind], agent: str, window: Window) -> list[Tally
 
 
 def tallies_of_engine(kind: type[Kind], engine: str, window: Window) -> list[Tally[Kind]]:
-    """As tallies_of_agent, the sums over the agents while they belonged to the engine.
-    Raises EngineNotFound (404)."""
+    """As tallies_of_agent, the sums over the agents while they belonged to the engine. Three
+    queries, of however many agents. Raises EngineNotFound (404)."""
+    there = _one_of_each_agent(kind, engine, window)
+    # An agent's steps are told from all of its snapshots: with those of another
+    # engine left out, what was counted there would be added here.
+    rows = kind._default_manager.filter(agent__in=there.keys())
+    before = _last_before(kind, there.values(), window.start)
     tallies = _Tallies[Kind](window)
-    for agent in _agents_of(kind, engine, window):
-        # An agent's steps are told from all of its snapshots: with those of another
-        # engine left out, what was counted there would be added here.
-        for step in _steps(kind, agent, window):
-            if step.snapshot.engine == engine:
-                tallies.add(step)
+    for step in _steps(rows, before, window):
+        if step.snapshot.engine == engine:
+            tallies.add(step)
     if tallies.is_empty and not _is_known_engine(engine):
         raise EngineNotFound(engine)
     return tallies.of_buckets
@@ -75,19 +82,23 @@ class _Step(Generic[Kind]):
     """Whether it is the first of a run that followed another."""
 
 
-def _steps(kind: type[Kind], agent: str, window: Window) -> Iterator[_Step[Kind]]:
-    """The agent's snapshots inside the window, oldest first, as far as they say more than the
-    next one of their bucket."""
-    rows = kind._default_manager.filter(agent=agent).only(
-        "agent", "taken_at", "engine", "run", *kind.count_columns
-    )
-    earlier = rows.filter(taken_at__lt=window.start).order_by("-taken_at", "-id")[:1]
-    run, counts = None, _NOTHING
-    for before in earlier:
-        run, counts = before.run, before.counts
-    inside = rows.filter(taken_at__gte=window.start, taken_at__lt=window.end)
-    for found in standing(inside, window.size):
-        snapshot = found.snapshot
+def _steps(rows: QuerySet[Kind], before: QuerySet[Kind], window: Window) -> Iterator[_Step[Kind]]:
+    """The snapshots in `rows` inside the window, agent by agent, oldest first, as far as they
+    say more than the next one of their bucket; `before` has the last one of each agent before
+    the window. Two queries."""
+    needed = ("agent", "taken_at", "engine", "run", *rows.model.count_columns)
+    earlier = {row.agent: row for row in before.only(*needed)}
+    inside = rows.filter(taken_at__gte=window.start, taken_at__lt=window.end).only(*needed)
+    for agent, found in groupby(standing(inside, window.size), lambda row: row.snapshot.agent):
+        yield from _steps_of_one(found, earlier.get(agent))
+
+
+def _steps_of_one(found: Iterable[Standing[Kind]], earlier: Kind | None) -> Iterator[_Step[Kind]]:
+    """The steps of an agent; `earlier` is its last snapshot before them, None if they are the
+    first that is known of it."""
+    run, counts = (None, _NOTHING) if earlier is None else (earlier.run, earlier.counts)
+    for row in found:
+        snapshot = row.snapshot
         now = snapshot.counts
         if run is None:
             base = now
@@ -96,7 +107,7 @@ def _steps(kind: type[Kind], agent: str, window: Window) -> Iterator[_Step[Kind]
         else:
             base = _NOTHING
         counted = {name: count - base.get(name, 0) for name, count in now.items()}
-        yield _Step(snapshot, found.samples, counted, run not in (None, snapshot.run))
+        yield _Step(snapshot, row.samples, counted, run not in (None, snapshot.run))
         run, counts = snapshot.run, now
 
 
@@ -142,11 +153,26 @@ def agents_counted(engine: str, start: datetime, end: datetime) -> set[str]:
     }
 
 
-def _agents_of(kind: type[Kind], engine: str, window: Window) -> list[str]:
+def _one_of_each_agent(kind: type[Kind], engine: str, window: Window) -> dict[str, int]:
+    """The agents that were counted inside the window while they belonged to the engine, each
+    with the id of one of its snapshots."""
     inside = kind._default_manager.filter(
         engine=engine, taken_at__gte=window.start, taken_at__lt=window.end
     )
-    return list(inside.order_by("agent").values_list("agent", flat=True).distinct())
+    return dict(inside.order_by("agent").values_list("agent").annotate(Min("id")))
+
+
+def _last_before(kind: type[Kind], ids: Iterable[int], moment: datetime) -> QuerySet[Kind]:
+    """The last snapshots before the moment of the agents that those with the ids are of."""
+    # The database looks each of them up in the index; a window function would read all that
+    # was ever kept of the agents.
+    last = (
+        kind._default_manager.filter(agent=OuterRef("agent"), taken_at__lt=moment)
+        .order_by("-taken_at", "-id")
+        .values("id")[:1]
+    )
+    of_each = kind._default_manager.filter(pk__in=ids).order_by().values(last=Subquery(last))
+    return kind._default_manager.filter(pk__in=of_each)
 
 
 def _is_known_agent(name: str) -> bool:

@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 
 from controlplane.dashboard.chunk_charts import chunk_charts
-from controlplane.dashboard.measured import Measured, measure
+from controlplane.dashboard.measured import RESOURCES, Measured, measure
 from controlplane.dashboard.numbers import (
     chunk_columns,
     hit_rate_columns,
@@ -34,6 +34,7 @@ class AgentCharts(DashboardView):
     """How an agent did in the last hours."""
 
     reads = "tier-statistics"
+    reads_also = RESOURCES
     section = "fleet"
 
     def get(self, request: HttpRequest, name: str) -> HttpResponse:

@@ -1,5 +1,7 @@
 """The audit log: entries with facets, one entry, and whether the chain holds."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
 from urllib.parse import urlencode
 
@@ -7,6 +9,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django_filters.constants import EMPTY_VALUES
 
 from controlplane.accounts.actors import user_actor
 from controlplane.accounts.models import UserRole
@@ -39,7 +42,7 @@ class AuditPage(DashboardView):
         is_valid = filters.is_valid()
         # A page of them tells what is in columns; the long text comes with one entry.
         rows = filters.qs.defer(*_LONG) if is_valid else AuditEntry.objects.none()
-        asked = {name: request.GET[name] for name in filters.form.fields if request.GET.get(name)}
+        asked = _asked(filters.form.cleaned_data)
         context: dict[str, object] = {
             "listed": page_of(AuditPagination(), rows, request),
             "filters": filters.form,
@@ -102,6 +105,15 @@ class VerifyNow(DashboardView):
         else:
             _tell(request)
         return redirect("dashboard:audit")
+
+
+def _asked(cleaned: Mapping[str, object]) -> dict[str, str]:
+    """What is asked for as the filter understands it, which is without blanks around it."""
+    return {name: _text(value) for name, value in cleaned.items() if value not in EMPTY_VALUES}
+
+
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _tell(request: HttpRequest) -> None:

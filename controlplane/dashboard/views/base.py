@@ -51,6 +51,8 @@ class DashboardView(View):
     changes: ClassVar[UserRole] = UserRole.OPERATOR
     reads: ClassVar[str] = ""
     """The resource that is shown, for the policy of reads that go on record."""
+    reads_also: ClassVar[tuple[str, ...]] = ()
+    """Other resources that are shown on the same page."""
     section: ClassVar[str] = ""
     """The entry of the navigation that is current."""
 
@@ -124,6 +126,7 @@ class DashboardView(View):
         followed = trail.current()
         if followed is not None and request.method in _SAFE:
             followed.reads = self.reads
+            followed.reads_also = self.reads_also
         return None
 
     def _to_login(self, request: HttpRequest) -> HttpResponse:

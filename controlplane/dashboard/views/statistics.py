@@ -6,7 +6,7 @@ from http import HTTPStatus
 from django.http import HttpRequest, HttpResponse
 
 from controlplane.dashboard.chunk_charts import chunk_charts
-from controlplane.dashboard.measured import Measured, measure
+from controlplane.dashboard.measured import RESOURCES, Measured, measure
 from controlplane.dashboard.numbers import chunk_columns, hit_rate_columns, numbers_of
 from controlplane.dashboard.statistics_query import StatisticsForm, Subject, newest_subject
 from controlplane.dashboard.tier_charts import hit_rate_chart, tier_names
@@ -18,18 +18,23 @@ class StatisticsPage(DashboardView):
     """How much is looked up again, what the tiers had of it, and what changed it."""
 
     reads = "chunk-statistics"
+    reads_also = RESOURCES
     section = "statistics"
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """One engine or agent, from when to when."""
         form = StatisticsForm(request.GET)
         fleet = _fleet()
-        context: dict[str, object] = {"form": form, "fleet": fleet, "subject": None}
-        status = HTTPStatus.OK
-        if not form.is_valid():
-            status = HTTPStatus.BAD_REQUEST
-        elif (subject := form.subject or newest_subject()) is not None:
-            context |= _shown(subject, form, fleet)
+        is_valid = form.is_valid()
+        subject = form.subject
+        if is_valid and subject is None:
+            subject = newest_subject()
+        context: dict[str, object] = {"form": form, "fleet": fleet, "subject": subject}
+        if subject is not None:
+            context["is_listed"] = subject.is_in(fleet)
+            if is_valid:
+                context |= _shown(subject, form, fleet)
+        status = HTTPStatus.OK if is_valid else HTTPStatus.BAD_REQUEST
         if self.is_part():
             return self.part("dashboard/_statistics.html", context)
         return self.page("dashboard/statistics.html", context, status)
@@ -56,8 +61,6 @@ def _shown(
         charts.append(hit_rate_chart(measured.tiers, measured.moments))
         columns += hit_rate_columns(measured)
     return {
-        "subject": subject,
-        "is_listed": subject.is_in(fleet),
         "bucket_s": form.bucket_s,
         "measured": measured,
         "charts": charts,

@@ -8,6 +8,7 @@ from django.test import Client
 
 from controlplane.accounts.models import UserRole
 from controlplane.audit.models import AuditEntry
+from controlplane.audit.reads import ReadPolicy
 from controlplane.operations.models import Operation
 
 pytestmark = pytest.mark.django_db
@@ -130,14 +131,46 @@ def test_page__browser_takes_gzip__is_sent_so(viewer, make_agent) -> None:
 
 
 def test_reads__policy_wants_them__dashboard_reads_are_on_record(viewer, settings) -> None:
-    from controlplane.audit.reads import ReadPolicy
-
     settings.KVPLANE_AUDIT_READS = {"audit": ReadPolicy.METADATA}
     viewer.get("/dashboard/audit/")
     viewer.get("/dashboard/operations/")
     (entry,) = AuditEntry.objects.filter(action="request.read")
     assert entry.request["path"] == "/dashboard/audit/"
     assert entry.actor_name == "viewer"
+
+
+@pytest.mark.parametrize("page", ["statistics/", "agents/worker-0/charts/"])
+@pytest.mark.parametrize(
+    "group",
+    ["chunk-statistics", "tier-statistics", "config-revisions", "mode-changes", "operations"],
+)
+def test_reads__policy_wants_one_of_what_the_charts_show__they_are_on_record(
+    viewer, make_agent, settings, page, group
+) -> None:
+    make_agent()
+    settings.KVPLANE_AUDIT_READS = {"*": ReadPolicy.OFF, group: ReadPolicy.METADATA}
+    assert viewer.get(f"/dashboard/{page}").status_code == 200
+    (entry,) = AuditEntry.objects.filter(action="request.read")
+    assert entry.request["path"] == f"/dashboard/{page}"
+
+
+def test_reads__policies_of_what_the_charts_show_differ__most_is_kept(viewer, settings) -> None:
+    settings.KVPLANE_AUDIT_READS = {
+        "chunk-statistics": ReadPolicy.METADATA,
+        "tier-statistics": ReadPolicy.FULL,
+        "operations": ReadPolicy.OFF,
+    }
+    viewer.get("/dashboard/statistics/?last=3600")
+    (entry,) = AuditEntry.objects.filter(action="request.read")
+    assert entry.request["query"] == {"last": "3600"}
+
+
+def test_reads__policy_wants_nothing_that_the_charts_show__they_are_not_on_record(
+    viewer, settings
+) -> None:
+    settings.KVPLANE_AUDIT_READS = {"audit": ReadPolicy.FULL, "users": ReadPolicy.FULL}
+    viewer.get("/dashboard/statistics/")
+    assert not AuditEntry.objects.filter(action="request.read").exists()
 
 
 def test_address_that_is_only_sent_to__opened__404_page(admin) -> None:

@@ -4,6 +4,7 @@ import re
 import threading
 from datetime import timedelta
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import pytest
 from django.db import DatabaseError, connection
@@ -136,7 +137,9 @@ def test_facets__part_of_an_actors_name__names_whose_it_is(viewer, several) -> N
     [
         ("actor_kind=command&status=200", "kind of actor command", "status=200"),
         ("status=200&stage=event", "status 200", "stage=event"),
-        ("request_id=req-1&operation=" + "0" * 32, "request req-1", "operation=" + "0" * 32),
+        ("request_id=req-1&operation=" + "0" * 32, "request req-1", f"operation={UUID(int=0)}"),
+        ("agent=%20a&since=2026-01-01T00:00", "agent a", "since=2026-01-01T00%3A00%3A00%2B00%3A00"),
+        ("text=%20retrieve%20&stage=event", "stage event", "text=+retrieve+"),
     ],
 )
 def test_facets__asked_for__are_told_with_a_way_to_be_rid_of_each(
@@ -145,6 +148,26 @@ def test_facets__asked_for__are_told_with_a_way_to_be_rid_of_each(
     page = viewer.get(f"/dashboard/audit/?{query}")
     assert f"{chip} take away" in text_of(page)
     assert f'href="/dashboard/audit/?{without}"' in page.content.decode()
+
+
+@pytest.mark.parametrize("query", ["actor=%20anna%20", "actor=anna&status=%20200.0"])
+def test_facets__asked_for_with_what_the_filter_strips__are_counted_as_it_is(viewer, query) -> None:
+    record(actor=actor("anna"), status=200)
+    record(actor=actor("anna"), status=200, action="freeze.enable")
+    record(actor=actor("anna/test"), status=200)
+    page = viewer.get(f"/dashboard/audit/?{query}")
+    assert len(numbers(page)) == 2
+    text = text_of(page)
+    assert "Actor anna 2 · anna/test 1" in text
+    assert "Action conf.update 1 · freeze.enable 1" in text
+    assert "There is also anna/test (1)." in text
+    assert "+anna" not in page.content.decode()
+
+
+def test_facets__asked_for_blanks__is_the_whole_log(viewer, several) -> None:
+    page = viewer.get("/dashboard/audit/?actor=%20&agent=")
+    assert "take away" not in text_of(page)
+    assert "The whole log as a file" in text_of(page)
 
 
 @pytest.mark.parametrize("query", ["actor_kind=command", "stage=event", "outcome=odd"])

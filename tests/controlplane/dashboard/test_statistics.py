@@ -1,5 +1,6 @@
 """The statistics page: counts over time, and what was changed on the same axis."""
 
+import html
 import re
 import uuid
 from datetime import timedelta
@@ -209,7 +210,65 @@ def test_moments__too_many_of_what_hides_nothing__says_how_many_are_left_out(
     assert "number 103." in text
     assert "number 0." not in text
     # 104 modes, three configurations, and counts that began anew.
-    assert re.search(r"\b8 older changes are not shown; choose a shorter time", text)
+    assert re.search(r"\b8 other changes are not shown; choose a shorter time", text)
+
+
+def test_moments__more_of_what_hides_nothing_than_are_shown__configurations_have_a_quarter(
+    viewer, counted
+) -> None:
+    for number in range(110):
+        mode("scheduler", 300 + number)
+    for number in range(50):
+        # One in each slice of the time, the first before and the last after all modes.
+        revision("scheduler", number + 2, 72 * number + 1, reason=f"number {number}.")
+    text = text_of(viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}"))
+    shown = re.findall(r"config scheduler number (\d+)\.", text.partition("meanwhile")[2])
+    assert [int(number) for number in shown] == [*range(49, 24, -1)]
+    # 110 modes, 50 configurations, and counts that began anew.
+    assert "61 other changes are not shown" in text
+
+
+@pytest.mark.parametrize(
+    ("agents", "agent"), [(["scheduler"], "scheduler"), (["scheduler", "b"], "")]
+)
+def test_moments__configurations_close_together__lead_to_the_list_with_its_fields_filled_in(
+    viewer, counted, make_agent, agents, agent
+) -> None:
+    make_agent("b", url="http://127.0.0.1:7201")
+    for number in range(110):
+        # All in one slice of the time.
+        revision(agents[number % len(agents)], number + 2, 10.5 + number / 2)
+    make_agent("elsewhere", engine="engine-b", url="http://127.0.0.1:7202")
+    page = viewer.get(f"/dashboard/statistics/?of=engine/engine-a&{HOUR}")
+    burst = re.search(r'href="([^"]+)">\d+ 110 changes of the conf', page.content.decode())
+    assert burst is not None
+    listed = viewer.get(html.unescape(burst[1])).content.decode()
+    fields = dict(re.findall(r'<input[^>]* name="(\w+)" value="([^"]*)"', listed))
+    assert fields["agent"] == agent
+    assert fields["since"] == "2026-03-02T12:00:10"
+    assert fields["until"] == "2026-03-02T12:01:06"
+    # What the form sends fits the same revisions as the link does.
+    sent = viewer.get("/dashboard/revisions/", fields).content.decode()
+    assert listed.count('id="revision-') == sent.count('id="revision-') == 50
+
+
+def test_moments__changes_of_several_agents_at_once__are_of_no_agent_of_that_name(
+    viewer, counted, make_agent
+) -> None:
+    make_agent("b", url="http://127.0.0.1:7201")
+    for number in range(55):
+        operation = uuid.uuid4()
+        for agent in ("scheduler", "b"):
+            revision(agent, number + 2, 10 + number, operation_id=operation)
+    for number in range(50):
+        mode("scheduler", 600 + number)
+    page = viewer.get(f"/dashboard/statistics/?of=engine/engine-a&{HOUR}")
+    burst = re.search(r'href="([^"]+)">\d+ 55 changes of the conf', page.content.decode())
+    assert burst is not None
+    assert "agent=" not in burst[1]
+    assert "55 changes of the configuration 2026-03-02 12:00:10 config several agents" in (
+        text_of(page)
+    )
 
 
 def test_moments__more_than_are_read__are_counted_too(viewer, counted, monkeypatch) -> None:
@@ -217,7 +276,7 @@ def test_moments__more_than_are_read__are_counted_too(viewer, counted, monkeypat
     for number in range(5):
         mode("scheduler", 60 + number)
     text = text_of(viewer.get(f"/dashboard/statistics/?of=agent/scheduler&{HOUR}"))
-    assert "3 older changes are not shown" in text
+    assert "3 other changes are not shown" in text
 
 
 def test_moments__agent_was_removed_since__are_those_of_its_engine_still(viewer, counted) -> None:
@@ -268,6 +327,8 @@ def test_chart__markup__has_no_style_and_no_script_and_is_escaped(viewer, counte
         ("bucket=x", "bucket: Select a valid choice"),
         ("until=soon", "until: Enter a valid date/time."),
         ("until=9999-12-31T23:59:59-23:00", "until: Give a date between 1970 and 9998."),
+        ("until=1970-01-01T00:00:00", "until: Give a date between 1970 and 9997."),
+        ("last=31536000&bucket=60", "bucket: There would be more than 2,000 steps"),
     ],
 )
 def test_address__cannot_be_read__400_naming_it(viewer, counted, query, text) -> None:
@@ -276,19 +337,51 @@ def test_address__cannot_be_read__400_naming_it(viewer, counted, query, text) ->
     assert text in text_of(page)
 
 
-@pytest.mark.parametrize(
-    ("query", "status"),
-    [
-        ("of=agent/nobody", 404),
-        ("of=engine/nothing", 404),
-        ("last=31536000&bucket=60", 400),
-        ("of=agent/scheduler&until=1970-01-01T00:00:00", 400),
-    ],
-)
-def test_address__asks_for_what_cannot_be__is_an_error_page(viewer, counted, query, status) -> None:
+@pytest.mark.parametrize("query", ["of=agent/nobody", "of=engine/nothing"])
+def test_address__asks_for_whom_there_never_was__is_an_error_page(viewer, counted, query) -> None:
     page = viewer.get(f"/dashboard/statistics/?{query}")
-    assert page.status_code == status
+    assert page.status_code == 404
     assert page["Content-Type"].startswith("text/html")
+
+
+def test_more_steps_than_are_shown__page__keeps_what_was_chosen(viewer, counted) -> None:
+    page = viewer.get("/dashboard/statistics/?of=agent/scheduler&last=2592000&bucket=60")
+    chosen = re.findall(r'<option value="([^"]*)" selected>', page.content.decode())
+    assert chosen == ["agent/scheduler", "2592000", "60"]
+
+
+def test_more_steps_than_are_shown__part__says_so_in_place_of_the_charts(viewer, counted) -> None:
+    part = viewer.get(
+        "/dashboard/statistics/?last=604800&bucket=300", headers={"HX-Request": "true"}
+    )
+    assert part.status_code == 200
+    assert "bucket: There would be more than 2,000 steps" in text_of(part)
+    assert "data-shown" not in part.content.decode()
+
+
+def refreshed_from(answer) -> str:
+    """The address from which the part of the page is fetched anew."""
+    section = re.search(r'<section id="statistics"[^>]* hx-get="([^"]*)"', answer.content.decode())
+    assert section is not None
+    return html.unescape(section[1])
+
+
+def test_part__nobody_in_particular_was_asked_for__stays_with_whom_it_shows(
+    viewer, counted, make_agent
+) -> None:
+    page = viewer.get(f"/dashboard/statistics/?{HOUR}")
+    other = make_agent("other", engine="engine-b", role=Role.SCHEDULER, url="http://127.0.0.1:7200")
+    Reporter(other).says(3_000, 1)
+    part = viewer.get(refreshed_from(page), headers={"HX-Request": "true"})
+    assert "Engine engine-a" in text_of(part)
+    assert "Chunks looked up 220" in text_of(part)
+    assert refreshed_from(part) == refreshed_from(page)
+
+
+@pytest.mark.parametrize("query", ["", "?last=3600", "?of=nobody"])
+def test_part__shows_nobody__is_fetched_from_the_address_of_the_page(viewer, query) -> None:
+    address = f"/dashboard/statistics/{query}"
+    assert refreshed_from(viewer.get(address)) == address
 
 
 def test_part__htmx__is_the_section_alone(viewer, counted) -> None:

@@ -157,6 +157,55 @@ def test_series__agent_moved_to_another_engine__counts_where_it_was(reporter, ma
     assert totals(series_of_agent("worker-0", **span)) == [3]
 
 
+@pytest.mark.parametrize("agents", [1, 30])
+def test_series__engine_of_any_number_of_agents__three_queries(
+    reporter, make_agent, django_assert_num_queries, agents
+):
+    others = [Reporter(make_agent(f"other-{n}", worker_id=n + 1)) for n in range(agents - 1)]
+    for number, each in enumerate((reporter, *others)):
+        each.says(-90, unique=50)
+        each.says(-80, unique=100)
+        each.says(0, unique=103 + number)
+        each.says(50, unique=106 + number)
+
+    # Whose snapshots there are, the last ones before, and those inside.
+    with django_assert_num_queries(3):
+        (bucket,) = series_of_engine("engine-a", since=at(0), until=at(60), bucket_s=MINUTE)
+
+    assert (bucket.samples, bucket.runs) == (2 * agents, agents)
+    assert bucket.total_chunks == sum(6 + number for number in range(agents))
+
+
+@EXAMPLES
+@given(
+    lives=st.lists(histories(*Before), min_size=1, max_size=3),
+    bucket_s=st.integers(60, 10_000),
+    begins_s=st.integers(-5_000, 5_000),
+)
+def test_series__any_histories__engine_is_the_sum_over_its_agents(
+    make_agent, lives, bucket_s, begins_s
+):
+    ChunkStatisticsSnapshot.objects.all().delete()
+    reporters = [Reporter(make_agent(f"worker-{n}", worker_id=n)) for n in range(len(lives))]
+    took = max(live_through(each, history) for each, history in zip(reporters, lives, strict=True))
+    since = at(begins_s)
+    span = {
+        "since": since,
+        "until": max(at(took), since + timedelta(seconds=1)),
+        "bucket_s": bucket_s,
+    }
+
+    of_each = [series_of_agent(each.agent.name, **span) for each in reporters]
+
+    for bucket, *parts in zip(series_of_engine("engine-a", **span), *of_each, strict=True):
+        for name in ("samples", "runs"):
+            assert getattr(bucket, name) == sum(getattr(part, name) for part in parts)
+        for name in COUNTS:
+            told = [getattr(part, name) for part in parts if part.samples]
+            assert getattr(bucket, name) == (sum(told) if told else None)
+        assert bucket.begun == tuple(sorted(moment for part in parts for moment in part.begun))
+
+
 def test_series__agent_that_was_removed__is_still_told(reporter):
     reporter.says(0, unique=1)
     reporter.says(1, unique=3)
