@@ -23,7 +23,7 @@ from controlplane.audit.models import AuditEntry
 from controlplane.audit.reads import ReadPolicy, policy_for_all
 from controlplane.audit.redaction import hide_named
 from controlplane.audit.trail import Trail
-from controlplane.background import run_and_wait
+from controlplane.backlog import Backlog
 from controlplane.middleware import request_id_of
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ _DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _OWN_RESOURCES = "/api/v1/"
 _MAX_PATH = 500
 _PATIENCE_MS = 5_000
+_late = Backlog("record-refusal", most=100, stop_s=5.0)
 # Everything else that a caller sends along is left out: who knows what it holds.
 _KEPT_HEADERS = (
     "Accept",
@@ -102,7 +103,8 @@ def _record_refusal(
     )
     if status == HTTPStatus.SERVICE_UNAVAILABLE and duration_ms >= _PATIENCE_MS:
         # The caller has waited for a database that is held up, and would wait again.
-        run_and_wait("record-refusal", record, 0.0)
+        if not _late.add(record):
+            audit.count_denial(action)
     else:
         record()
 

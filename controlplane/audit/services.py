@@ -146,6 +146,12 @@ def record_denial(
         logger.exception("could not record that request %s was denied", request_id)
 
 
+def count_denial(action: str) -> None:
+    """Count a call that was refused and is not put on record; it is told of with the others
+    that were left out."""
+    _denials.put_back(action, 1)
+
+
 def record_left_out() -> None:
     """Add an entry that tells how many denials were left out since they were told last,
     if any were. A failure to record is logged only; they are counted on."""

@@ -9,6 +9,10 @@ from django.contrib.sessions.backends.base import SessionBase
 
 KEPT = 5
 """Selections of one session, one for each window with a question that is not answered yet."""
+_MOST_AGENTS = 10_000
+"""Names in all selections together, of which the newest stays in any case: they are read
+with every request."""
+_MOST_FILTERS = 2_000
 _KEY = "dashboard_selections"
 
 
@@ -22,12 +26,26 @@ class Selection:
 
 
 def keep(session: SessionBase, selection: Selection) -> str:
-    """Keep it for as long as the session lasts and KEPT newer ones do not push it out; the
-    name by which it is recalled."""
+    """Keep it until it is forgotten, the session ends or newer ones push it out; the name by
+    which it is recalled. Filters of more than 2,000 characters are not kept."""
     name = secrets.token_urlsafe(9)
-    newer = list(session.get(_KEY, {}).items())[1 - KEPT :]
-    session[_KEY] = {**dict(newer), name: asdict(selection)}
+    filters = selection.filters if len(selection.filters) <= _MOST_FILTERS else ""
+    kept = {name: {**asdict(selection), "filters": filters}}
+    count = len(selection.agents)
+    for older, found in [*reversed(session.get(_KEY, {}).items())][: KEPT - 1]:
+        count += len(found["agents"])
+        if count > _MOST_AGENTS:
+            break
+        kept[older] = found
+    session[_KEY] = dict(reversed(kept.items()))
     return name
+
+
+def forget(session: SessionBase, name: str) -> None:
+    """Nothing needs it any more."""
+    kept = session.get(_KEY, {})
+    if name in kept:
+        session[_KEY] = {other: found for other, found in kept.items() if other != name}
 
 
 def recall(session: SessionBase, name: str) -> Selection:

@@ -10,7 +10,7 @@ from subprocess import Popen
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, WebSocketRoute, expect
+from playwright.sync_api import APIResponse, Browser, Locator, Page, Route, WebSocketRoute, expect
 
 from tests.support import chromium
 from tests.support.controlplane import prepare
@@ -124,6 +124,34 @@ def test_filter__used_while_the_table_is_fetched__is_what_the_table_shows(
     assert watched.problems == []
 
 
+def test_filter__read_before_an_event_and_answered_after_it__the_table_is_asked_for_again(
+    watched: Watched, api: httpx.Client
+) -> None:
+    page = watched.page
+    held: list[tuple[Route, APIResponse]] = []
+
+    def read_and_hold(route: Route) -> None:
+        held.append((route, route.fetch()))
+
+    def is_read() -> bool:
+        page.evaluate("null")
+        return len(held) == 1
+
+    page.evaluate(
+        """document.getElementById("fleet").addEventListener(
+            "kvp:refresh", () => { document.body.dataset.dropped = ""; })"""
+    )
+    page.route(re.compile(r"/dashboard/\?role=worker$"), read_and_hold, times=1)
+    page.get_by_label("Role").select_option("worker")
+    eventually(is_read)
+    register(api, "in-between")
+    expect(page.locator("body[data-dropped]")).to_be_visible()
+    route, answer = held[0]
+    route.fulfill(response=answer)
+    expect(row(page, "in-between")).to_be_visible(timeout=SOON_MS)
+    assert watched.problems == []
+
+
 def test_filter__used__how_many_fit_is_announced(watched: Watched) -> None:
     page = watched.page
     region = page.locator("#shown[role=status]")
@@ -194,6 +222,40 @@ def test_filter__fails__is_said_and_chosen_again(watched: Watched) -> None:
     page.wait_for_url("**/dashboard/?role=worker")
     expect(announced(page)).to_be_hidden()
     assert watched.problems == ["Failed to load resource: net::ERR_FAILED"]
+
+
+def test_charts__first_load_fails__are_asked_for_again(watched: Watched, api: httpx.Client) -> None:
+    page = watched.page
+    page.route("**/charts/", lambda route: route.fulfill(status=503, body=""), times=1)
+    watched.open("/dashboard/agents/worker-0/")
+    expect(announced(page)).to_contain_text("it is asked again by itself")
+    expect(page.locator("#agent-charts h2")).to_have_text("Charts", timeout=SILENCE_MS)
+    expect(announced(page)).to_be_hidden()
+    assert only_of_the_browser(watched, "503")
+
+
+def test_entry__fails_and_another_is_opened__nothing_is_said_any_more(watched: Watched) -> None:
+    watched.open("/dashboard/audit/")
+    page = watched.page
+    links = page.locator("#entries tbody th a")
+    page.route(re.compile(r"/audit/\d+/$"), lambda route: route.abort(), times=1)
+    links.nth(0).click()
+    expect(announced(page)).to_contain_text("What you chose is not shown")
+    links.nth(1).click()
+    expect(page.locator("#entry-panel")).not_to_be_empty()
+    expect(announced(page)).to_be_hidden()
+
+
+def test_filter__fails_and_the_table_is_made_anew__is_still_said(
+    watched: Watched, api: httpx.Client
+) -> None:
+    page = watched.page
+    page.route(re.compile("role=scheduler$"), lambda route: route.abort())
+    page.get_by_label("Role").select_option("scheduler")
+    expect(announced(page)).to_contain_text("What you chose is not shown")
+    register(api, "after-the-filter")
+    expect(row(page, "after-the-filter")).to_be_visible(timeout=SOON_MS)
+    expect(announced(page)).to_contain_text("What you chose is not shown")
 
 
 def only_of_the_browser(watched: Watched, status: str) -> bool:
@@ -291,6 +353,19 @@ def test_audit__something_happens__the_list_waits_for_its_reader(
     expect(page.locator(f"#entry-{opened}")).to_be_focused()
     expect(page.locator("#entries tr[aria-current]")).to_have_count(0)
     assert watched.problems == []
+
+
+def test_audit__page_asks__only_the_newest_entries_offer_news(watched: Watched) -> None:
+    page = watched.page
+    page.route_web_socket("**/ws/events/*", lambda socket: socket.close())
+    offer = page.get_by_role("button", name="Look for new entries")
+    page.goto(f"{watched.url}/dashboard/audit/?page_size=1")
+    expect(page.locator("#connection")).to_have_text("asks every 15 s", timeout=SILENCE_MS)
+    expect(offer).to_be_visible()
+    page.get_by_role("link", name="older →").first.click()
+    page.wait_for_url("**/dashboard/audit/?*cursor=*")
+    expect(page.locator("#connection")).to_have_text("asks every 15 s", timeout=SILENCE_MS)
+    expect(offer).to_have_count(0)
 
 
 def test_times__clock_of_the_browser_jumps__a_refresh_puts_it_right(

@@ -15,7 +15,7 @@ from controlplane.dashboard.actions import ACTIONS, Action, Chosen, backends_of,
 from controlplane.dashboard.fleet_filter import FleetFilter
 from controlplane.dashboard.fleet_rows import AgentRow, EngineRows, read_fleet
 from controlplane.dashboard.forms import ActionForm
-from controlplane.dashboard.selections import Selection, keep, recall
+from controlplane.dashboard.selections import Selection, forget, keep, recall
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.middleware import request_id_of
 from controlplane.operations.planning import plan_operation
@@ -111,6 +111,7 @@ class ConfirmPage(DashboardView):
             form.add_error(None, error.message)
             return self._ask(action, names, form, HTTPStatus(error.status))
         shared_runner().start(planned.operation)
+        forget(request.session, request.POST.get("selection", ""))
         return HttpResponseRedirect(reverse("dashboard:operation", args=[planned.operation.pk]))
 
     def _ask(

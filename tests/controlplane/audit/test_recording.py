@@ -14,6 +14,7 @@ from controlplane.audit.catalogue import ACTIONS, UnknownAction
 from controlplane.audit.keys import KeyUnavailable
 from controlplane.audit.models import AuditEntry
 from controlplane.audit.reads import BadReadPolicy, ReadPolicy, read_policies
+from controlplane.backlog import Backlog
 from controlplane.operations.models import Operation
 from engine.contract import CATALOGUE
 from tests.support.waiting import eventually
@@ -149,6 +150,36 @@ class TestFailed:
         assert entries() == []
         go_on.set()
         eventually(lambda: [entry.action for entry in entries()] == ["request.fail"])
+
+    @pytest.mark.django_db(transaction=True)
+    def test_database_holds_many_up__one_thread_records_and_the_rest_is_counted(
+        self, admin_api, make_agent, agents, monkeypatch
+    ):
+        make_agent()
+        begun, go_on = threading.Event(), threading.Event()
+        record = services.record
+
+        def held_up(**given: object) -> None:
+            if threading.current_thread().name != "late":
+                raise OperationalError("database is locked")
+            begun.set()
+            go_on.wait(10)
+            record(**given)
+
+        monkeypatch.setattr("controlplane.recording._PATIENCE_MS", 0)
+        monkeypatch.setattr("controlplane.recording._late", Backlog("late", most=1, stop_s=1))
+        with monkeypatch.context() as patch:
+            patch.setattr(services, "record", held_up)
+            admin_api.put("/agents/worker-0/freeze/enable")
+            assert begun.wait(10)
+            for _ in range(4):
+                assert admin_api.put("/agents/worker-0/freeze/enable").status_code == 503
+            go_on.set()
+            eventually(lambda: len(entries(action="request.fail")) == 2)
+
+        services.record_left_out()
+        told = entries(action="access.denied")[-1].request
+        assert told["actions"] == {"request.fail": 3}
 
     def test_safe_method__failure__is_not_on_record(self, viewer_api):
         viewer_api.get("/api/v1/agents/nobody/")

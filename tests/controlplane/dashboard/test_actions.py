@@ -240,6 +240,21 @@ def test_bypass__no_backend__is_asked_for(operator, make_agent) -> None:
     assert "Choose the backend." in text_of(page)
 
 
+@pytest.mark.parametrize("told", [{}, {"bypassed_backends": ["RemoteBackend"]}])
+def test_bypass__no_backend__the_field_points_at_what_is_wrong(
+    operator, make_agent, seen, told
+) -> None:
+    agent = make_agent()
+    if told:
+        seen(agent, said=told)
+    page = post(operator, "bypass.add", "worker-0").content.decode()
+    field = re.search(r'<(?:select|input) name="backend"[^>]*>', page)[0]
+    assert field.startswith("<select" if told else "<input")
+    assert 'aria-invalid="true"' in field
+    assert 'aria-describedby="backend-problem"' in field
+    assert '<p class="problem" id="backend-problem" role="alert">' in page
+
+
 def test_bypass__agents_told_of_their_backends__are_offered(operator, make_agent, seen) -> None:
     seen(make_agent(), said={"storage": {"RemoteBackend": {}, "LocalCPUBackend": {}}})
     page = operator.get(f"{CONFIRM}?action=bypass.add&agent=worker-0").content.decode()
@@ -315,5 +330,6 @@ def test_freeze__sent_twice__is_one_operation(operator, fleet, runner) -> None:
 def test_freeze__agents_gone_meanwhile__says_so_and_changes_nothing(operator) -> None:
     page = post(operator, "freeze.enable", "worker-0")
     assert page.status_code == 409
+    assert "Not all of the agents that you confirmed can be called any more." in text_of(page)
     assert not Operation.objects.exists()
     assert "Not known any more, and left out: worker-0." in text_of(page)

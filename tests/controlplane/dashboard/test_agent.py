@@ -356,6 +356,20 @@ def test_edit__does_not_fit__says_why_and_keeps_what_was_typed(
     assert Operation.objects.count() == before
 
 
+@pytest.mark.parametrize(
+    ("element", "key", "value"),
+    [("select", "remote_serde", "rot13"), ("input", "hit_miss_ratio", "7")],
+)
+def test_edit__does_not_fit__the_field_points_at_what_is_wrong(
+    operator, known, element, key, value
+) -> None:
+    page = send(operator, **{f"set__{key}": value}).content.decode()
+    field = re.search(rf'<{element} name="set.{key}"[^>]*>', page)[0]
+    assert 'aria-invalid="true"' in field
+    assert f'aria-describedby="help_{key} problem_{key}"' in field
+    assert f'id="problem_{key}">' in page
+
+
 @pytest.fixture
 def lists(fleet):
     """What answers for an agent that has keys of several values too."""

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from controlplane.audit.models import AuditEntry
 from controlplane.dashboard import rollbacks
+from controlplane.fleet.models import Dialect
 from controlplane.forwarding.transport import NotSent, TimedOut
 from controlplane.operations.models import Operation, OperationTarget
 from tests.controlplane.commands.running import run, run_json
@@ -116,8 +117,8 @@ def test_rollback__nobody_knows_what_was_done__all_that_was_asked_for_is_sent_as
         # desired, chain, cursor.
         (["freeze", "enable"], 10),
         (["hotcache", "disable"], 10),
-        # Active revisions, parents and schemas in the place of what is desired.
-        (["conf", "set", "min_retrieve_tokens=7"], 12),
+        # Active revisions, parents, schemas and dialects in the place of what is desired.
+        (["conf", "set", "min_retrieve_tokens=7"], 13),
     ],
 )
 def test_rollback__queries__are_a_handful_whatever_the_number_of_agents(
@@ -199,6 +200,49 @@ def test_rollback__changed_by_somebody_since__stays(operator, fleet) -> None:
     assert "not taken back" in text
     assert "was changed meanwhile; nothing was put back" in text
     assert simulated.freeze is True
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        (["conf", "set", "min_retrieve_tokens=8"], ["conf", "set", "min_retrieve_tokens=9"]),
+        (["freeze", "enable"], ["freeze", "enable"]),
+    ],
+)
+def test_rollback__changed_by_somebody_since__preview_shows_no_call(
+    operator, fleet, first, later
+) -> None:
+    fleet()
+    run("conf", "set", "min_retrieve_tokens=7", "--all")
+    operation = run_json(*first, "--all").document["id"]
+    run(*later, "--all", "--reason", "mine")
+    preview = text_of(operator.get(url_of(operation, "rollback/")))
+    assert "worker-0 It was changed since, and is left as it is." in preview
+    assert "There is nothing to send to anybody" in preview
+
+
+def test_rollback__what_nobody_knows_was_overtaken__preview_shows_no_call(operator, fleet) -> None:
+    _, simulated = fleet()
+    run("conf", "set", "min_retrieve_tokens=7", "--all")
+
+    def lost(method: str, path: str) -> None:
+        if method == "POST":
+            raise TimedOut("timed out")
+
+    simulated.before = lost
+    operation = run_json("conf", "set", "min_retrieve_tokens=8", "--all").document["id"]
+    simulated.before = lambda method, path: None
+    run("conf", "set", "min_retrieve_tokens=9", "--all")
+    preview = text_of(operator.get(url_of(operation, "rollback/")))
+    assert "worker-0 It was changed since, and is left as it is." in preview
+
+
+def test_rollback__lmcache__preview_shows_the_call_as_it_is_sent(operator, fleet) -> None:
+    fleet(dialect=Dialect.LMCACHE)
+    run("conf", "set", "min_retrieve_tokens=7", "--all")
+    operation = run_json("conf", "set", "min_retrieve_tokens=8", "--all").document["id"]
+    preview = text_of(operator.get(url_of(operation, "rollback/")))
+    assert "worker-0 POST /conf {&quot;min_retrieve_tokens&quot;: 7}" in preview
 
 
 def test_rollback__agent_gone__is_said_before(operator, fleet) -> None:

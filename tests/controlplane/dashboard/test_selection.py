@@ -137,6 +137,35 @@ def test_selection__many_newer_ones__is_not_kept_for_ever(operator, four) -> Non
     assert "No agent was selected." in text_of(operator.get(first))
 
 
+def test_selection__many_large_ones__no_more_names_are_kept_than_of_one(operator) -> None:
+    names = [f"worker-{number}" for number in range(6_000)]
+    for _ in range(KEPT):
+        select(operator, *names)
+    select(operator, "worker-0")
+    kept = operator.session["dashboard_selections"].values()
+    assert [len(selection["agents"]) for selection in kept] == [6_000, 1]
+
+
+def test_selection__confirmed__is_kept_no_longer(operator, fleet, runner) -> None:
+    fleet()
+    other = select(operator, "worker-0")["Location"]
+    place = select(operator, "worker-0")["Location"]
+    selection = re.search(r"selection=([\w-]+)", place)[1]
+    page = operator.get(place).content.decode()
+    key = re.search(r'name="key" value="(\w+)"', page)[1]
+    form = {"action": "freeze.enable", "agents": "worker-0", "selection": selection}
+    answer = operator.post("/dashboard/fleet/confirm/", {**form, "reason": "x", "key": key})
+    assert answer.status_code == 302
+    assert [*operator.session["dashboard_selections"]] == [
+        re.search(r"selection=([\w-]+)", other)[1]
+    ]
+
+
+def test_select__filters_without_end__are_not_kept(operator, four) -> None:
+    asked = operator.get(select(operator, "worker-1", filters=f"q={'x' * 2_000}")["Location"])
+    assert cancel_of(asked).startswith("/dashboard/?selection=")
+
+
 def test_summary__other_filters_are_set__stay(operator, four) -> None:
     page = operator.get(f"/dashboard/?engine=engine-1&label={quote('a=b')}&selection=x")
     links = re.findall(r'<a href="([^"]*)"><span class="badge', page.content.decode())

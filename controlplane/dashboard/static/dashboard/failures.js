@@ -6,7 +6,8 @@ const TOLD_HERE = new Set(["htmx:afterRequest", "htmx:responseError", "htmx:send
 const FORBIDDEN = 403;
 const NOT_FOUND = 404;
 
-const failing = new Set();
+// What asked, and the part that it asked for.
+const failing = new Map();
 
 function showInside(target, xhr) {
   const page = new DOMParser().parseFromString(xhr.responseText, "text/html");
@@ -29,7 +30,7 @@ function whatHappened(xhr) {
 function failed(event) {
   const { target, xhr, requestConfig } = event.detail;
   if (xhr.status === NOT_FOUND && showInside(target, xhr)) return;
-  failing.add(requestConfig.elt);
+  failing.set(requestConfig.elt, target);
   if (xhr.status === FORBIDDEN) {
     announceWithReload("refresh", "bad", "What you see cannot be fetched anew: your role does not allow it any more.", "Load the page again");
   } else if (requestConfig.elt === target) {
@@ -45,9 +46,12 @@ for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
 
 document.addEventListener("htmx:afterRequest", (event) => {
   if (!event.detail.successful) return;
-  failing.delete(event.detail.requestConfig.elt);
-  for (const elt of failing) {
-    if (!elt.isConnected) failing.delete(elt);
+  const { target, requestConfig } = event.detail;
+  const isChosen = requestConfig.elt !== target;
+  for (const [elt, part] of failing) {
+    // Another choice takes the place of the one that failed; what the page asks does not.
+    const isReplaced = isChosen && part === target;
+    if (elt === requestConfig.elt || isReplaced || !elt.isConnected) failing.delete(elt);
   }
   if (failing.size === 0) withdraw("refresh");
 });

@@ -145,7 +145,8 @@ async function poll() {
     lose();
     return;
   }
-  for (const part of waiting) noteMaybeNews(part);
+  // Older pages of a list have no news.
+  for (const part of waiting.filter((part) => part.dataset.live)) noteMaybeNews(part);
   if (state === "polling") return;
   enter("polling", `asks every ${POLL_MS / 1000} s`);
   announce("connection", "info", `What happens cannot be sent to this page; maybe a proxy on the way lets no WebSockets through. The page asks every ${POLL_MS / 1000} s instead.`);

@@ -6,6 +6,8 @@ const AGAIN_MS = 10000;
 const GONE = new Set([403, 404]);
 
 const fetching = new Map();
+// What else is being fetched into a part: a filter, or what it begins with.
+const others = new Map();
 
 class Fetching {
   timer = null;
@@ -57,8 +59,15 @@ function fetchNow(id, state) {
   state.next = null;
   state.began = 0;
   if (part !== null) window.htmx.trigger(part, "kvp:refresh");
-  // A filter that is being fetched goes first; what it brings is as new.
-  if (state.began === 0) settle(id, state, part !== null);
+  if (state.began !== 0) return;
+  if (others.has(id)) postpone(state);
+  else settle(id, state, false);
+}
+
+// A filter that is being fetched goes first; it may have been read before the event.
+function postpone(state) {
+  state.next = state.current;
+  state.current = null;
 }
 
 function settle(id, state, came) {
@@ -77,17 +86,33 @@ function ofPart(event) {
 document.addEventListener("htmx:beforeRequest", (event) => {
   const state = ofPart(event);
   if (state !== null) state.began = performance.now();
+  else others.set(event.detail.target.id, event.detail.xhr);
 });
+
+function whenFailed({ failed, xhr }) {
+  const mayComeYet = (failed || xhr.status === 0) && !GONE.has(xhr.status);
+  return mayComeYet ? performance.now() : null;
+}
+
+function otherEnded({ requestConfig, target, xhr }, failedAt) {
+  if (others.get(target.id) !== xhr) return;
+  others.delete(target.id);
+  const state = stateOf(target.id);
+  // What somebody chose is theirs to choose again.
+  if (requestConfig.elt === target) state.failedAt = failedAt;
+  plan(target.id, state);
+}
 
 function ended(event) {
   const state = ofPart(event);
-  if (state === null) return;
-  const { requestConfig, successful, failed, xhr } = event.detail;
-  const { id } = requestConfig.elt;
+  const failedAt = whenFailed(event.detail);
+  if (state === null) {
+    otherEnded(event.detail, failedAt);
+    return;
+  }
   state.took = performance.now() - state.began;
-  const mayComeYet = (failed || xhr.status === 0) && !GONE.has(xhr.status);
-  state.failedAt = mayComeYet ? performance.now() : null;
-  settle(id, state, successful === true);
+  state.failedAt = failedAt;
+  settle(event.detail.requestConfig.elt.id, state, event.detail.successful === true);
 }
 
 document.addEventListener("htmx:afterRequest", ended);
