@@ -174,7 +174,8 @@ def _observed_revision(watch: Watch | None, status: Mapping[str, object]) -> int
 def _drift_badges(watch: Watch | None) -> list[Badge]:
     if watch is None or not watch.drift:
         return []
-    keys = [*watch.drift.get("configuration", {}), *watch.drift.get("modes", {})]
+    # PostgreSQL gives keys back in an order of its own.
+    keys = [*sorted(watch.drift.get("configuration", {})), *sorted(watch.drift.get("modes", {}))]
     named = ", ".join(keys)
     if watch.gave_up_at is not None:
         return [Badge("drift", "drift, repairs ended", Tone.BAD, f"{named}. {watch.last_error}")]
