@@ -101,15 +101,12 @@ def _tables_can_be_emptied_between_tests() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Test on a database file, as in production: an SQLite database in memory
-    has other locks, under which no two writers can be tried. Each process of several
-    has its own database."""
+    has other locks, under which no two writers can be tried."""
     from django.conf import settings
 
     default = settings.DATABASES["default"]
     if default["ENGINE"] == "django.db.backends.sqlite3":
         name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
-    else:
-        name = f"test_{default['NAME']}_{worker_id}"
-    default["TEST"] = {**default.get("TEST", {}), "NAME": name}
+        default["TEST"] = {**default.get("TEST", {}), "NAME": name}

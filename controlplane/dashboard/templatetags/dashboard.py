@@ -210,8 +210,9 @@ def _side(change: Mapping[str, object], name: str) -> str:
 
 @register.filter
 def keys(document: Mapping[str, object]) -> str:
-    """The keys of an object, separated by commas."""
-    return ", ".join(document)
+    """The keys of an object, separated by commas, in order: PostgreSQL gives them back in
+    one of its own."""
+    return ", ".join(sorted(document))
 
 
 @register.filter

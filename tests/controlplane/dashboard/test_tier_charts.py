@@ -143,7 +143,7 @@ def test_chart__one_tier_is_not_there__the_others_keep_their_colours(viewer, rep
 def test_agent__page__loads_its_charts_afterwards(viewer, recent) -> None:
     page = viewer.get("/dashboard/agents/worker-0/").content.decode()
     assert "<figure" not in page
-    assert f'hx-get="{CHARTS}" hx-trigger="load"' in page
+    assert f'hx-get="{CHARTS}" hx-trigger="load, ' in page
     # Whoever has no JavaScript follows the link.
     assert f'<a href="{CHARTS}">' in page
 
