@@ -1,5 +1,6 @@
 """Snapshots of what agents counted: the agents forget it when they restart."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
@@ -62,20 +63,20 @@ class Snapshot(models.Model):
         return f"{self.agent}: run {self.run} at {self.taken_at.isoformat()}"
 
     @property
+    @abstractmethod
     def counts(self) -> Mapping[str, int]:
         """What was counted since the run began, by name; a name that is missing counted
         nothing."""
-        raise NotImplementedError
 
     def went_down_since(self, earlier: Self) -> bool:
         """Whether any count is lower than it was."""
         now = self.counts
         return any(now.get(name, 0) < count for name, count in earlier.counts.items())
 
+    @abstractmethod
     def was_said_before(self, other: Self) -> bool:
         """Whether the process that said `other` said this before, though it arrived later;
         the two questions overlapped."""
-        raise NotImplementedError
 
 
 def _indexes(prefix: str) -> list[models.Index]:

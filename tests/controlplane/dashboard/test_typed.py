@@ -83,4 +83,4 @@ def test_written__read_again__is_the_same(kind, value, text) -> None:
 @pytest.mark.parametrize("kind", ["list[str]", "list[int]", "dict"])
 def test_example__typed_as_it_stands__is_taken(kind) -> None:
     for way in example_of(kind, ["only one"]).split(" or "):
-        read_typed(kind, way)
+        assert isinstance(read_typed(kind, way), dict if kind == "dict" else list)

@@ -182,8 +182,8 @@ def test_watcher__patrol_is_rare__hears_within_seconds_all_the_same(table, setti
     monkeypatch.setattr(consumers, "_MAX_SILENCE_SECONDS", 0.1)
 
     async def story(watcher: ApplicationCommunicator) -> None:
-        await next_of(watcher, "hello")
-        await next_of(watcher, "cursor")
+        hello = await next_of(watcher, "hello")
+        assert (await next_of(watcher, "cursor"))["cursor"] == hello["cursor"]
 
     watching(story)
 
