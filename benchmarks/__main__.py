@@ -21,7 +21,7 @@ from benchmarks import (
     vllm_agent,
     vllm_reuse,
 )
-from benchmarks.report import Result
+from benchmarks.report import Result, show
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "read": read.measure,
@@ -49,13 +49,8 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"unknown: {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
-    reached = True
-    for name in names or BENCHMARKS:
-        print(name)
-        for result in BENCHMARKS[name]():
-            print(f"  {result.line()}", flush=True)
-            reached = reached and result.reached
-    return 0 if reached else 1
+    reached = [show(name, BENCHMARKS[name]) for name in names or BENCHMARKS]
+    return 0 if all(reached) else 1
 
 
 if __name__ == "__main__":

@@ -1,20 +1,27 @@
 """Gather and scatter between a device's paged KV cache and host memory, against one copy
 of as many bytes between that device and pinned memory; checked before it is measured.
 
-Skipped where torch finds no CUDA device.
+Skipped where torch finds no CUDA device. `python -m benchmarks.device_transfer` needs
+nothing but torch and numpy.
 """
 
+import math
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import numpy as np
 import torch
 
-from benchmarks.report import Result
+from benchmarks.report import Result, show
 from engine.contract import SlotRun
-from engine.device import KVCacheSpec, PagedKVCache, split_runs
+from engine.device import KVCacheSpec, split_runs
+from engine.device.host_transfer import HostTransfer
+from engine.device.staged_transfer import StagedTransfer
+from engine.device.transfer import Transfer
 
 MARK = 0.8
 ROUNDS = 7
@@ -52,50 +59,72 @@ def measure() -> Iterator[Result]:
 
 
 def compare(case: Case, device: torch.device) -> Iterator[Result]:
-    """Scattered blocks of one case. Raises RuntimeError if bytes arrive wrong."""
-    cache = PagedKVCache(case.spec, device)
-    cache.fill_pattern()
-    runs = _scattered(case.spec)
-    parts = list(split_runs(runs, case.chunk_tokens))
-    chunks = [
-        _host(case.spec.chunk_shape(_tokens(part)), case.spec.dtype, device) for part in parts
-    ]
-
-    def gather() -> None:
-        for part, chunk in zip(parts, chunks, strict=True):
-            cache.gather(part, chunk)
-
-    def scatter() -> None:
-        for part, chunk in zip(parts, chunks, strict=True):
-            cache.scatter(chunk, part)
-
-    _check(cache, gather, scatter)
+    """Scattered blocks of one case, by each way of moving them; the first is the one
+    that is used. Raises RuntimeError if bytes arrive wrong."""
+    blocks = _numbered(case.spec, device)
+    parts = list(split_runs(_scattered(case.spec), case.chunk_tokens))
+    shapes = [(case.spec.num_planes, _tokens(part), case.spec.hidden_size) for part in parts]
+    chunks = [_host(shape, case.spec.dtype, device) for shape in shapes]
     num_bytes = sum(chunk.nbytes for chunk in chunks)
     host = _host((num_bytes,), torch.uint8, device)
     there = torch.zeros(num_bytes, dtype=torch.uint8, device=device)
-    for what, moved, copied in (
-        ("gather", gather, lambda: host.copy_(there)),
-        ("scatter", scatter, lambda: there.copy_(host)),
-    ):
-        pairs = [(_seconds(copied, device), _seconds(moved, device)) for _ in range(ROUNDS)]
-        plain, ours = (num_bytes / median(times) / 1e9 for times in zip(*pairs, strict=True))
-        print(f"  {case.name}, {what}: {ours:.1f} GB/s; plain copy {plain:.1f} GB/s")
-        ratio = median(copy / move for copy, move in pairs)
-        yield Result(
-            f"{what}, {case.name} / plain copy (speed)", ratio, MARK, higher_is_better=True
-        )
+    for name, transfer in (("staged", StagedTransfer(blocks)), ("by span", HostTransfer(blocks))):
+        gather = partial(_gather, transfer, parts, chunks)
+        scatter = partial(_scatter, transfer, parts, chunks)
+        _check(blocks, chunks, gather, scatter)
+        for what, moved, copied in (
+            ("gather", gather, lambda: host.copy_(there)),
+            ("scatter", scatter, lambda: there.copy_(host)),
+        ):
+            pairs = [(_seconds(copied, device), _seconds(moved, device)) for _ in range(ROUNDS)]
+            plain, ours = (num_bytes / median(times) / 1e9 for times in zip(*pairs, strict=True))
+            print(f"  {case.name}, {what} {name}: {ours:.1f} GB/s; plain copy {plain:.1f} GB/s")
+            if name == "staged":
+                ratio = median(copy / move for copy, move in pairs)
+                title = f"{what}, {case.name} / plain copy (speed)"
+                yield Result(title, ratio, MARK, higher_is_better=True)
 
 
-def _check(cache: PagedKVCache, gather: Callable[[], None], scatter: Callable[[], None]) -> None:
-    everything = [SlotRun(0, cache.num_slots - 1)]
-    before = cache.checksums(everything, cache.spec.block_size)
+def _gather(
+    transfer: Transfer, parts: Sequence[Sequence[SlotRun]], chunks: Sequence[torch.Tensor]
+) -> None:
+    for part, chunk in zip(parts, chunks, strict=True):
+        transfer.gather(part, chunk)
+
+
+def _scatter(
+    transfer: Transfer, parts: Sequence[Sequence[SlotRun]], chunks: Sequence[torch.Tensor]
+) -> None:
+    for part, chunk in zip(parts, chunks, strict=True):
+        transfer.scatter(chunk, part)
+
+
+def _check(
+    blocks: torch.Tensor,
+    chunks: Sequence[torch.Tensor],
+    gather: Callable[[], None],
+    scatter: Callable[[], None],
+) -> None:
+    before = blocks.clone()
     gather()
-    cache.fill_random(seed=1)
-    if cache.checksums(everything, cache.spec.block_size) == before:
-        raise RuntimeError("The check cannot fail.")
+    blocks.zero_()
     scatter()
-    if cache.checksums(everything, cache.spec.block_size) != before:
+    if not torch.equal(blocks, before):
         raise RuntimeError("What was scattered is not what was gathered.")
+    for chunk in chunks:
+        chunk.add_(1)
+    scatter()
+    if torch.equal(blocks, before):
+        raise RuntimeError("The check cannot fail.")
+    blocks.copy_(before)
+
+
+def _numbered(spec: KVCacheSpec, device: torch.device) -> torch.Tensor:
+    """A cache, [blocks, planes, block_size, hidden], whose elements differ from their
+    neighbours, as numbers that every dtype holds exactly."""
+    shape = (spec.num_blocks, spec.num_planes, spec.block_size, spec.hidden_size)
+    numbers = torch.arange(math.prod(shape), dtype=torch.int32, device=device) % 251
+    return numbers.to(spec.dtype).view(shape)
 
 
 def _scattered(spec: KVCacheSpec) -> list[SlotRun]:
@@ -120,3 +149,7 @@ def _seconds(action: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.exit(0 if show("device_transfer", measure) else 1)

@@ -1,5 +1,6 @@
 """How results are printed."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 
@@ -20,3 +21,13 @@ class Result:
         relation = ">=" if self.higher_is_better else "<="
         verdict = "reached" if self.reached else "MISSED"
         return f"{self.name:<66} {self.value:8.2f}  ({relation} {self.mark:g}: {verdict})"
+
+
+def show(name: str, measure: Callable[[], Iterator[Result]]) -> bool:
+    """Print a benchmark's results as they come. Whether all marks were reached."""
+    print(name)
+    reached = True
+    for result in measure():
+        print(f"  {result.line()}", flush=True)
+        reached = reached and result.reached
+    return reached

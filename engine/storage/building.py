@@ -19,6 +19,7 @@ from engine.storage.local_disk import (
 )
 from engine.storage.manager import StorageManager
 from engine.storage.memory import HostMemory, MemoryUnavailable, Pages
+from engine.storage.pinning import pinning_for
 from engine.storage.policy import POLICIES
 from engine.storage.pool import GrowingPool, MemoryPool, slot_stride
 from engine.storage.remote import RemoteBackend
@@ -70,7 +71,7 @@ def _hot_pool(
     config: EngineConfig, slot_bytes: int, num_slots: int, device: torch.device
 ) -> MemoryPool:
     size = num_slots * slot_stride(slot_bytes)
-    memory = _memory(config, size, device)
+    memory = _memory(config, size, slot_stride(slot_bytes), device)
     if not config.enable_lazy_memory_allocator:
         _grow(memory, size)
         return MemoryPool(memory.bytes, slot_bytes, num_slots)
@@ -90,15 +91,15 @@ def _staging_pool(
     if num_slots == 0:
         return MemoryPool(torch.empty(0, dtype=torch.uint8), slot_bytes, 0)
     size = num_slots * slot_stride(slot_bytes)
-    memory = _memory(config, size, device)
+    memory = _memory(config, size, slot_stride(slot_bytes), device)
     _grow(memory, size)
     return MemoryPool(memory.bytes, slot_bytes, num_slots)
 
 
-def _memory(config: EngineConfig, size: int, device: torch.device) -> HostMemory:
+def _memory(config: EngineConfig, size: int, unit: int, device: torch.device) -> HostMemory:
     pages = Pages.HUGE if config.local_cpu_use_hugepages else Pages.NORMAL
     try:
-        return HostMemory(size, device, pages)
+        return HostMemory(size, unit, pinning_for(device), pages)
     except MemoryUnavailable as error:
         raise _no_memory(error) from error
 

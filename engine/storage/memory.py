@@ -1,13 +1,16 @@
-"""Host memory for chunks: page-aligned, pinned for CUDA, in huge pages on request,
+"""Host memory for chunks: page-aligned, pinned for a device, in huge pages on request,
 taken whole at the start or bit by bit."""
 
 import ctypes
 import logging
 import mmap
+import sys
 from enum import StrEnum
 
 import numpy as np
 import torch
+
+from engine.storage.pinning import NoPinning, Pinning, PinningFailed
 
 logger = logging.getLogger(__name__)
 
@@ -34,22 +37,27 @@ class Pages(StrEnum):
 class HostMemory:
     """`size` bytes of address space, of which the first `ready` are backed by memory
     that is there for good: touching them costs no page fault, and copies to and
-    from CUDA run at bus speed.
+    from the device run at bus speed.
 
     `grow` is for one thread at a time. The memory goes back to the system with the
-    object.
+    last view of `bytes`.
     """
 
-    def __init__(self, size: int, device: torch.device, pages: Pages) -> None:
-        """Raises MemoryUnavailable."""
+    def __init__(self, size: int, unit: int, pinning: Pinning, pages: Pages) -> None:
+        """`unit` are whole pages: memory is backed by the unit, so that a copy within one
+        never crosses from one pinned part to another, which CUDA refuses. Raises
+        MemoryUnavailable, and ValueError for sizes that cannot be."""
         if size < 1:
             raise ValueError(f"Memory must have at least one byte, not {size}.")
+        if unit < 1 or unit % PAGE_BYTES:
+            raise ValueError(f"A unit must be whole pages of {PAGE_BYTES} bytes, not {unit}.")
         self.size = size
+        self._unit = unit
         self._mapping = _map(size, pages)
+        self._mapping.pinning = pinning
         whole: torch.Tensor = torch.frombuffer(self._mapping, dtype=torch.uint8)
         self.bytes = whole[:size]
         """uint8 [size]."""
-        self._pin = _pin if device.type == "cuda" else _nothing
         self._ready = 0
 
     @property
@@ -60,27 +68,50 @@ class HostMemory:
     def grow(self, ready: int) -> None:
         """Back at least the first `ready` bytes. Raises MemoryUnavailable; what was
         backed stays so."""
-        goal = min(self.size, ready)
+        step = max(1, _GROWN_AT_ONCE // self._unit) * self._unit
+        goal = min(self.size, _round_up(ready, self._unit))
         while self._ready < goal:
-            end = min(_round_up(goal, PAGE_BYTES), self._ready + _GROWN_AT_ONCE, self.size)
-            start = self._ready // PAGE_BYTES * PAGE_BYTES
-            part = self.bytes[start:end]
+            end = min(goal, self._ready + step)
+            part = self.bytes[self._ready : end]
             _populate(part)
-            self._pin(part)
+            self._mapping.pin(part)
             self._ready = end
 
 
-def _map(size: int, pages: Pages) -> mmap.mmap:
+class _Mapping(mmap.mmap):
+    """Anonymous memory. What was pinned of it is let go of before it is unmapped, which
+    is when the last tensor over it has gone."""
+
+    # Of the class, because also a mapping that could not be made is deleted.
+    pinning: Pinning = NoPinning()
+    _pinned: tuple[int, ...] = ()
+
+    def pin(self, part: torch.Tensor) -> None:
+        """Raises MemoryUnavailable."""
+        try:
+            self.pinning.pin(part)
+        except PinningFailed as error:
+            raise MemoryUnavailable(str(error)) from error
+        self._pinned = (*self._pinned, part.data_ptr())
+
+    def __del__(self) -> None:
+        # A process that ends gives everything back without being asked.
+        if not sys.is_finalizing():
+            for address in self._pinned:
+                self.pinning.unpin(address)
+
+
+def _map(size: int, pages: Pages) -> _Mapping:
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     try:
         if pages is Pages.NORMAL:
-            return mmap.mmap(-1, _round_up(size, PAGE_BYTES), flags)
+            return _Mapping(-1, _round_up(size, PAGE_BYTES), flags)
         rounded = _round_up(size, _HUGE_PAGE_BYTES)
         try:
-            return mmap.mmap(-1, rounded, flags | _MAP_HUGETLB)
+            return _Mapping(-1, rounded, flags | _MAP_HUGETLB)
         except OSError:
             logger.info("Not enough huge pages are reserved; transparent ones are asked for.")
-        mapping = mmap.mmap(-1, rounded, flags)
+        mapping = _Mapping(-1, rounded, flags)
         mapping.madvise(mmap.MADV_HUGEPAGE)
     except (OSError, ValueError, OverflowError) as error:
         raise MemoryUnavailable(f"{size} bytes cannot be had: {error}") from error
@@ -104,17 +135,6 @@ def _populate(part: torch.Tensor) -> None:
 
 _EINVAL = 22
 _ENOSYS = 38
-
-
-def _pin(part: torch.Tensor) -> None:
-    runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-    code = int(runtime.cudaHostRegister(part.data_ptr(), part.numel(), 0))
-    if code != 0:
-        raise MemoryUnavailable(f"{part.numel()} bytes cannot be pinned: CUDA error {code}")
-
-
-def _nothing(part: torch.Tensor) -> None:
-    """Memory of the CPU needs no pinning."""
 
 
 def _round_up(number: int, multiple: int) -> int:

@@ -22,8 +22,8 @@ class Saver:
     def __init__(self, engine: CacheEngine, block_size: int) -> None:
         self._engine = engine
         self._block_size = block_size
-        self._jobs: queue.SimpleQueue[tuple[SavePlan, torch.cuda.Event | None] | None]
-        self._jobs = queue.SimpleQueue()
+        self._torch = torch.get_device_module(engine.kv_cache.device)
+        self._jobs: queue.SimpleQueue[tuple[SavePlan, torch.Event] | None] = queue.SimpleQueue()
         self._pending: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
         self._changed = threading.Condition()
@@ -32,10 +32,8 @@ class Saver:
 
     def save(self, plan: SavePlan) -> None:
         """Begin to save what the model's stream has computed by now. Does not wait."""
-        computed = None
-        if self._engine.kv_cache.device.type == "cuda":
-            computed = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            computed.record()
+        computed = self._torch.Event()
+        computed.record()
         with self._changed:
             self._pending[plan.request_id] += 1
         self._jobs.put((plan, computed))
@@ -67,19 +65,22 @@ class Saver:
 
     def _run(self) -> None:
         step_back(_NICENESS)
-        while (job := self._jobs.get()) is not None:
-            plan, computed = job
-            try:
-                if computed is not None:
-                    computed.synchronize()
-                slots = slots_of(plan.block_ids, self._block_size)
-                self._engine.store_chunks(plan.hashes, slots, plan.request_id)
-            except Exception:
-                # A cache that cannot keep something must not end its model.
-                logger.exception("Saving KV of request %s failed", plan.request_id)
-            with self._changed:
-                self._done[plan.request_id] += 1
-                self._pending[plan.request_id] -= 1
-                if not self._pending[plan.request_id]:
-                    del self._pending[plan.request_id]
-                self._changed.notify_all()
+        # The default stream may be the model's: a save must not wait for its next steps.
+        with self._torch.stream(self._torch.Stream(self._engine.kv_cache.device)):
+            while (job := self._jobs.get()) is not None:
+                self._save(*job)
+
+    def _save(self, plan: SavePlan, computed: torch.Event) -> None:
+        try:
+            computed.synchronize()
+            slots = slots_of(plan.block_ids, self._block_size)
+            self._engine.store_chunks(plan.hashes, slots, plan.request_id)
+        except Exception:
+            # A cache that cannot keep something must not end its model.
+            logger.exception("Saving KV of request %s failed", plan.request_id)
+        with self._changed:
+            self._done[plan.request_id] += 1
+            self._pending[plan.request_id] -= 1
+            if not self._pending[plan.request_id]:
+                del self._pending[plan.request_id]
+            self._changed.notify_all()

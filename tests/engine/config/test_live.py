@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from engine.cache import CacheEngine, Phase
 from engine.config import EngineConfig
@@ -16,6 +15,7 @@ from engine.contract import SlotRun
 from engine.storage import BreakerState, GrowingPool, HostMemory, Pages
 from engine.storage.connectors.fs import FsConnector
 from engine.storage.memory import PAGE_BYTES
+from engine.storage.pinning import NoPinning
 from tests.engine.conftest import BuildEngine
 from tests.support.waiting import eventually
 
@@ -224,7 +224,7 @@ def test_lazy_memory_keys__changed__the_pool_grows_by_them() -> None:
     config = EngineConfig.load(
         flags={"lazy_memory_expand_trigger_ratio": 1.0, "lazy_memory_step_ratio": 0.1}
     )
-    memory = HostMemory(20 * PAGE_BYTES, torch.device("cpu"), Pages.NORMAL)
+    memory = HostMemory(20 * PAGE_BYTES, PAGE_BYTES, NoPinning(), Pages.NORMAL)
     memory.grow(10 * PAGE_BYTES)
     pool = GrowingPool(
         memory,

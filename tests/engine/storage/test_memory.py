@@ -8,9 +8,9 @@ import torch
 
 from engine.storage import GrowingPool, HostMemory, MemoryPool, MemoryUnavailable, Pages
 from engine.storage.memory import PAGE_BYTES
+from engine.storage.pinning import NoPinning, PinningFailed
 from tests.support.waiting import eventually
 
-CPU = torch.device("cpu")
 SLOT = 3 * PAGE_BYTES
 
 
@@ -21,7 +21,7 @@ def resident_bytes() -> int:
 
 def test_memory__grown__is_backed_from_then_on() -> None:
     size = 64 << 20
-    memory = HostMemory(size, CPU, Pages.NORMAL)
+    memory = HostMemory(size, PAGE_BYTES, NoPinning(), Pages.NORMAL)
     before = resident_bytes()
     memory.grow(size // 2)
     assert memory.ready == size // 2
@@ -33,13 +33,13 @@ def test_memory__grown__is_backed_from_then_on() -> None:
 
 def test_memory__more_than_there_is__is_refused() -> None:
     with pytest.raises(MemoryUnavailable):
-        HostMemory(1 << 60, CPU, Pages.NORMAL)
+        HostMemory(1 << 60, PAGE_BYTES, NoPinning(), Pages.NORMAL)
 
 
 def test_memory__address_limit_reached_while_growing__keeps_what_it_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    memory = HostMemory(4 * PAGE_BYTES, CPU, Pages.NORMAL)
+    memory = HostMemory(4 * PAGE_BYTES, PAGE_BYTES, NoPinning(), Pages.NORMAL)
     memory.grow(PAGE_BYTES)
 
     def refuse(part: torch.Tensor) -> None:
@@ -51,14 +51,80 @@ def test_memory__address_limit_reached_while_growing__keeps_what_it_has(
     assert memory.ready == PAGE_BYTES
 
 
+class Pinned(NoPinning):
+    """Notes what a device would be told, and refuses what CUDA refuses."""
+
+    def __init__(self) -> None:
+        self.parts: dict[int, int] = {}
+        """Length by address."""
+        self.room = 1 << 40
+
+    def pin(self, part: torch.Tensor) -> None:
+        begin, end = part.data_ptr(), part.data_ptr() + part.numel()
+        if begin % PAGE_BYTES:
+            raise PinningFailed("no page begins there")
+        if any(begin < old + length and old < end for old, length in self.parts.items()):
+            raise PinningFailed("already pinned")
+        if part.numel() + sum(self.parts.values()) > self.room:
+            raise PinningFailed("no more")
+        self.parts[begin] = part.numel()
+
+    def unpin(self, address: int) -> None:
+        del self.parts[address]
+
+    def holds(self, slot: torch.Tensor) -> bool:
+        """Whether one part has all of it."""
+        begin, end = slot.data_ptr(), slot.data_ptr() + slot.numel()
+        return any(old <= begin and end <= old + length for old, length in self.parts.items())
+
+
+@pytest.mark.parametrize("slot_bytes", [SLOT, 48 << 20, 80 << 20])
+def test_memory__pinned_bit_by_bit__no_slot_lies_in_two_parts(slot_bytes: int) -> None:
+    pinned = Pinned()
+    memory = HostMemory(5 * slot_bytes, slot_bytes, pinned, Pages.NORMAL)
+    for ready in (1, slot_bytes + 1, 5 * slot_bytes):
+        memory.grow(ready)
+    pool = MemoryPool(memory.bytes, slot_bytes, 5)
+    assert all(pinned.holds(pool.memory(pool.allocate())) for _ in range(5))
+    assert sum(pinned.parts.values()) == 5 * slot_bytes
+
+
+def test_memory__last_view_has_gone__is_pinned_no_longer() -> None:
+    pinned = Pinned()
+    memory = HostMemory(4 * SLOT, SLOT, pinned, Pages.NORMAL)
+    memory.grow(2 * SLOT)
+    view = memory.bytes[SLOT:]
+    del memory
+    assert sum(pinned.parts.values()) == 2 * SLOT
+    view.fill_(1)
+    del view
+    assert pinned.parts == {}
+
+
+def test_memory__device_takes_no_more__keeps_what_it_has() -> None:
+    pinned = Pinned()
+    pinned.room = 3 * SLOT
+    memory = HostMemory(4 * SLOT, SLOT, pinned, Pages.NORMAL)
+    memory.grow(2 * SLOT)
+    with pytest.raises(MemoryUnavailable, match="no more"):
+        memory.grow(4 * SLOT)
+    assert memory.ready == 2 * SLOT
+
+
+@pytest.mark.parametrize("unit", [0, PAGE_BYTES + 1])
+def test_memory__unit_is_no_whole_pages__is_refused(unit: int) -> None:
+    with pytest.raises(ValueError, match="whole pages"):
+        HostMemory(4 * SLOT, unit, NoPinning(), Pages.NORMAL)
+
+
 def test_memory__huge_pages_asked_for__lies_in_a_mapping_that_may_have_them() -> None:
-    memory = HostMemory(8 << 20, CPU, Pages.HUGE)
+    memory = HostMemory(8 << 20, PAGE_BYTES, NoPinning(), Pages.HUGE)
     memory.grow(8 << 20)
     address = memory.bytes.data_ptr()
     flags = mapping_flags(address)
     assert "ht" in flags or "hg" in flags
     assert not {"ht", "hg"} & set(
-        mapping_flags(HostMemory(8 << 20, CPU, Pages.NORMAL).bytes.data_ptr())
+        mapping_flags(HostMemory(8 << 20, PAGE_BYTES, NoPinning(), Pages.NORMAL).bytes.data_ptr())
     )
 
 
@@ -84,7 +150,7 @@ def test_slots__any_size__begin_at_page_borders_and_never_overlap() -> None:
 
 
 def test_growing_pool__in_use_above_the_trigger__grows_ahead_to_its_full_size() -> None:
-    memory = HostMemory(10 * SLOT, CPU, Pages.NORMAL)
+    memory = HostMemory(10 * SLOT, SLOT, NoPinning(), Pages.NORMAL)
     memory.grow(2 * SLOT)
     pool = GrowingPool(memory, SLOT, 10, trigger=lambda: 0.5, step=lambda: 0.2)
     assert memory.ready == 2 * SLOT
@@ -100,7 +166,7 @@ def test_growing_pool__in_use_above_the_trigger__grows_ahead_to_its_full_size() 
 
 
 def test_growing_pool__little_in_use__stays_small() -> None:
-    memory = HostMemory(10 * SLOT, CPU, Pages.NORMAL)
+    memory = HostMemory(10 * SLOT, SLOT, NoPinning(), Pages.NORMAL)
     memory.grow(4 * SLOT)
     pool = GrowingPool(memory, SLOT, 10, trigger=lambda: 0.9, step=lambda: 0.5)
     for _ in range(20):
@@ -112,7 +178,7 @@ def test_growing_pool__little_in_use__stays_small() -> None:
 def test_growing_pool__system_refuses__stays_as_it_is_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    memory = HostMemory(10 * SLOT, CPU, Pages.NORMAL)
+    memory = HostMemory(10 * SLOT, SLOT, NoPinning(), Pages.NORMAL)
     memory.grow(SLOT)
     pool = GrowingPool(memory, SLOT, 10, trigger=lambda: 0.0, step=lambda: 0.5)
     attempts: list[int] = []
