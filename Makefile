@@ -56,7 +56,7 @@ test: lint ## lint, then every test
 	@requirements/node.sh $(VENV)
 	@requirements/jq.sh
 	$(VENV)/bin/pytest -m "not slow" --numprocesses 2 --dist loadgroup
-	$(VENV)/bin/pytest -m slow
+	$(VENV)/bin/pytest -m slow --numprocesses 2 --dist loadgroup
 
 test-fast: install-test ## every test that takes seconds at most, without lint
 	@requirements/redis.sh

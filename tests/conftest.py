@@ -16,9 +16,11 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Processes share the work file by file, because what a file starts is slow to start.
-    The functional suite stays together: it looks at what all of it has called."""
+    The functional suite stays together: it looks at what all of it has called. First,
+    because pytest-xdist looks at groups in this hook too."""
     for item in items:
         file, _, _ = item.nodeid.partition("::")
         group = "functional" if item.path.parent.name == "functional" else file
