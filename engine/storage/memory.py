@@ -44,8 +44,8 @@ class HostMemory:
     """
 
     def __init__(self, size: int, unit: int, pinning: Pinning, pages: Pages) -> None:
-        """`unit` are whole pages: memory is backed by the unit, so that a copy within one
-        never crosses from one pinned part to another, which CUDA refuses. Raises
+        """`unit` are whole pages: memory is backed and pinned by the unit, because a copy
+        within one must find it pinned as a whole (CUDA driver API, cuMemcpy). Raises
         MemoryUnavailable, and ValueError for sizes that cannot be."""
         if size < 1:
             raise ValueError(f"Memory must have at least one byte, not {size}.")
