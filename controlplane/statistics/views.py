@@ -1,29 +1,24 @@
 """Chunk statistics over HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.conf import settings
-from django.http import StreamingHttpResponse
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
-from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
-from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from controlplane.accounts.actors import request_actor
 from controlplane.accounts.permissions import ViewersReadOperatorsChange
 from controlplane.fleet.services import find_agent
 from controlplane.middleware import request_id_of
 from controlplane.rest.answers import problem, usual
-from controlplane.rest.links import Link, LinkGroup
-from controlplane.rest.negotiation import PageIfNamed
+from controlplane.rest.links import Link
 from controlplane.statistics import services
-from controlplane.statistics.files import csv_file
 from controlplane.statistics.filters import ChunkStatisticsFilter
 from controlplane.statistics.models import ChunkStatisticsSnapshot
 from controlplane.statistics.serializers import (
@@ -32,6 +27,7 @@ from controlplane.statistics.serializers import (
     SampleSerializer,
     SeriesQuerySerializer,
 )
+from controlplane.statistics.snapshot_views import SnapshotExportView, SnapshotViewSet
 
 _NOTHING_COUNTED = problem(
     HTTPStatus.CONFLICT,
@@ -43,18 +39,15 @@ _NOTHING_COUNTED = problem(
 )
 
 
-class ChunkStatisticsViewSet(
-    ViewersReadOperatorsChange, ReadOnlyModelViewSet[ChunkStatisticsSnapshot]
-):
+class ChunkStatisticsViewSet(SnapshotViewSet[ChunkStatisticsSnapshot]):
     """What agents had counted, moment by moment. Snapshots are taken by the control loop and
     on demand; only an agent with chunk statistics enabled counts anything."""
 
     queryset = ChunkStatisticsSnapshot.objects.all()
     serializer_class = ChunkStatisticsSerializer
-    lookup_value_regex = "[0-9]{1,18}"
     filterset_class = ChunkStatisticsFilter
-    ordering_fields = ["id", "taken_at"]
-    ordering = ["-id"]
+    named = "chunk-statistics"
+    series_of = "increments"
     columns: ClassVar = [
         "id",
         "agent",
@@ -67,21 +60,9 @@ class ChunkStatisticsViewSet(
         "reuse_rate",
     ]
 
-    def related_links(self, document: Mapping[str, Any]) -> list[LinkGroup]:
-        """What can be done with the snapshots of the list."""
-        if "results" not in document:
-            return []
-        chosen = self.request.META.get("QUERY_STRING", "")
-        links = (
-            Link("Series", reverse("chunk-statistics-series"), "increments, bucket by bucket"),
-            Link("Sample", reverse("chunk-statistics-sample"), "take a snapshot now"),
-            Link(
-                "Export",
-                f"{reverse('chunk-statistics-export')}?{chosen}",
-                "what passes the filters of this page, as CSV",
-            ),
-        )
-        return [LinkGroup("What else there is", links)]
+    def more_links(self) -> Sequence[Link]:
+        """Counting is asked for, too."""
+        return (Link("Sample", reverse("chunk-statistics-sample"), "take a snapshot now"),)
 
 
 class SeriesView(ViewersReadOperatorsChange, APIView):
@@ -106,7 +87,8 @@ class SeriesView(ViewersReadOperatorsChange, APIView):
         return Response([shown.to_representation(bucket) for bucket in buckets])
 
 
-class ExportView(ViewersReadOperatorsChange, GenericAPIView[ChunkStatisticsSnapshot]):
+@extend_schema_view(get=extend_schema(operation_id="export_chunk_statistics"))
+class ExportView(SnapshotExportView[ChunkStatisticsSnapshot]):
     """The snapshots as a file."""
 
     name: ClassVar[str] = "Export chunk statistics"
@@ -114,18 +96,8 @@ class ExportView(ViewersReadOperatorsChange, GenericAPIView[ChunkStatisticsSnaps
     queryset = ChunkStatisticsSnapshot.objects.all()
     serializer_class = ChunkStatisticsSerializer
     filterset_class = ChunkStatisticsFilter
-    ordering_fields = ["id", "taken_at"]
-    ordering = ["-id"]
-    pagination_class = None
-    content_negotiation_class = PageIfNamed
-
-    @extend_schema(
-        operation_id="export_chunk_statistics", filters=True, responses={(200, "text/csv"): str}
-    )
-    def get(self, request: Request) -> StreamingHttpResponse:
-        """All snapshots that match as CSV, with a line of names."""
-        rows = self.filter_queryset(self.get_queryset())
-        return csv_file("chunk-statistics", services.csv_lines(rows, services.CHUNK_COLUMNS))
+    exported = "chunk-statistics"
+    exported_columns = services.CHUNK_COLUMNS
 
 
 class SampleView(ViewersReadOperatorsChange, APIView):
