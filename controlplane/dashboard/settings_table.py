@@ -1,18 +1,15 @@
-"""An agent's configuration, key by key: as it should be, as it is, and as a form."""
+"""An agent's configuration, key by key: as it should be, and as it is."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from controlplane.audit.difference import same
 from controlplane.configuration.models import ConfigRevision
-from controlplane.configuration.schema import Keys, mutable_keys, problems, secret_keys
-from controlplane.configuration.values import Diff, shows_secret
-from controlplane.dashboard.typed import example_of, read_typed, written
+from controlplane.configuration.schema import Keys, mutable_keys
+from controlplane.configuration.values import Diff
 from controlplane.fleet.models import Agent
 from controlplane.reconcile.models import Watch
-
-_TRUTH = ("true", "false")
 
 
 class Holder(StrEnum):
@@ -60,31 +57,6 @@ class SettingsTable:
 
     live: Sequence[SettingRow]
     fixed: Sequence[SettingRow]
-
-
-@dataclass(frozen=True)
-class Field:
-    """One key in the form. `text` is what stands in the input."""
-
-    key: str
-    text: str
-    kind: str
-    optional: bool
-    help: str
-    minimum: object
-    maximum: object
-    choices: Sequence[str]
-    example: str
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a form asks for: the keys with another value than before, and for each key
-    that cannot be set so, why not."""
-
-    changes: Mapping[str, object]
-    problems: Mapping[str, str]
 
 
 def was_compared(revision: ConfigRevision, agent: Agent, watch: Watch | None) -> bool:
@@ -149,78 +121,3 @@ def _waits(key: str, drift: Diff, settable: Collection[str], waiting: Collection
         return Waits.RECREATE
     is_wanted_otherwise = "to" in drift.get(key, {})
     return Waits.RESTART if is_wanted_otherwise and key not in settable else Waits.NOTHING
-
-
-def fields_of(
-    revision: ConfigRevision, keys: Keys, given: Mapping[str, str], asked: Asked | None
-) -> list[Field]:
-    """An input for each key that can be changed here, with what was given before."""
-    wrong = {} if asked is None else asked.problems
-    return [
-        Field(
-            key=key,
-            text=given.get(key, _written(keys[key], revision.values[key])),
-            kind=str(keys[key].get("type")),
-            optional=keys[key].get("optional") is True,
-            help=str(keys[key].get("help", "")),
-            minimum=keys[key].get("minimum"),
-            maximum=keys[key].get("maximum"),
-            choices=_choices(keys[key]),
-            example=example_of(str(keys[key].get("type")), _told_choices(keys[key])),
-            problem=wrong.get(key, ""),
-        )
-        for key in _editable(revision, keys)
-    ]
-
-
-def read_changes(revision: ConfigRevision, keys: Keys, given: Mapping[str, str]) -> Asked:
-    """What the form asks for, checked by the agent's own schema."""
-    changes: dict[str, object] = {}
-    unreadable: dict[str, str] = {}
-    for key in _editable(revision, keys):
-        text = given.get(key)
-        if text is None or text == _written(keys[key], revision.values[key]):
-            continue
-        try:
-            value = _read(keys[key], text)
-        except ValueError as error:
-            unreadable[key] = str(error)
-            continue
-        if not same(value, revision.values[key]):
-            changes[key] = value
-    return Asked(changes, {**problems(keys, changes), **unreadable})
-
-
-def _editable(revision: ConfigRevision, keys: Keys) -> list[str]:
-    """Secrets are not: what they are now cannot be shown."""
-    hidden = secret_keys(keys)
-    return sorted(
-        key
-        for key in mutable_keys(keys)
-        if key in revision.values and key not in hidden and not shows_secret(revision.values[key])
-    )
-
-
-def _choices(key: Mapping[str, object]) -> list[str]:
-    """Those of which one is chosen."""
-    if key.get("type") == "bool":
-        return list(_TRUTH)
-    return _told_choices(key) if key.get("type") == "str" else []
-
-
-def _told_choices(key: Mapping[str, object]) -> list[str]:
-    choices = key.get("choices")
-    return [str(choice) for choice in choices] if isinstance(choices, list) else []
-
-
-def _written(key: Mapping[str, object], value: object) -> str:
-    return written(str(key.get("type")), value)
-
-
-def _read(key: Mapping[str, object], text: str) -> object:
-    """Raises ValueError for what is not of the key's type."""
-    kind = str(key.get("type"))
-    if text.strip() == "" and (key.get("optional") or kind != "str"):
-        # Not optional: the schema says so better than a parser.
-        return None
-    return read_typed(kind, text)

@@ -8,6 +8,7 @@ from controlplane.dashboard.views.audit import AuditPage, EntryPage, VerifyNow
 from controlplane.dashboard.views.base import NoSuchPage
 from controlplane.dashboard.views.chain import ChainBadge
 from controlplane.dashboard.views.fleet import ConfirmPage, FleetPage, SelectPage
+from controlplane.dashboard.views.fleet_settings import FleetSettingsPage
 from controlplane.dashboard.views.kvcache import KVCachePage
 from controlplane.dashboard.views.lookup import RecreateLookupPage
 from controlplane.dashboard.views.operations import (
@@ -29,6 +30,7 @@ urlpatterns = [
     path("", FleetPage.as_view(), name="fleet"),
     path("fleet/select/", SelectPage.as_view(), name="select"),
     path("fleet/confirm/", ConfirmPage.as_view(), name="confirm"),
+    path("fleet/settings/", FleetSettingsPage.as_view(), name="fleet_settings"),
     path("agents/<str:name>/", AgentPage.as_view(), name="agent"),
     path("agents/<str:name>/charts/", AgentCharts.as_view(), name="agent_charts"),
     path("agents/<str:name>/edit/", EditPage.as_view(), name="edit"),

@@ -150,6 +150,12 @@ def plan_operation(plan: Plan, *, key: str, actor: Actor, request_id: str) -> Pl
     return Planned(operation, repeated=False)
 
 
+def was_planned(plan: Plan, *, key: str, actor: Actor) -> bool:
+    """Whether plan_operation() would find the operation on record already. Raises
+    KeyReused."""
+    return Once(key, plan.fingerprint()).known(actor) is not None
+
+
 def agents_to_repeat(operation: Operation) -> list[Agent]:
     """The agents that a retry would call, by name. Raises NothingToRetry and
     NotForPeople."""

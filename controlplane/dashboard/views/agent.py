@@ -17,13 +17,8 @@ from controlplane.dashboard.forms import ReasonForm
 from controlplane.dashboard.lookup_chain import lookup_chain
 from controlplane.dashboard.modes_table import mode_rows
 from controlplane.dashboard.rates import counters_of, tiers_of
-from controlplane.dashboard.settings_table import (
-    Asked,
-    fields_of,
-    read_changes,
-    settings_of,
-    was_compared,
-)
+from controlplane.dashboard.settings_form import Asked, fields_of, read_changes
+from controlplane.dashboard.settings_table import settings_of, was_compared
 from controlplane.dashboard.views.base import DashboardView
 from controlplane.dashboard.waiting_keys import waiting_keys
 from controlplane.fleet.models import Agent, Dialect, Health

@@ -3,7 +3,7 @@
 from collections import Counter
 from http import HTTPStatus
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -17,7 +17,9 @@ from controlplane.dashboard.fleet_rows import AgentRow, EngineRows, read_fleet
 from controlplane.dashboard.forms import ActionForm
 from controlplane.dashboard.selections import Selection, forget, keep, recall
 from controlplane.dashboard.views.base import DashboardView
+from controlplane.dashboard.views.way_back import way_back
 from controlplane.middleware import request_id_of
+from controlplane.operations.effects import CONF_UPDATE
 from controlplane.operations.planning import plan_operation
 from controlplane.operations.runner import shared_runner
 from engine.contract import ContractError
@@ -51,7 +53,11 @@ class FleetPage(DashboardView):
         }
         if self.is_part():
             return self.part("dashboard/_fleet.html", context)
-        context |= {"engines": [engine.name for engine in fleet], "actions": ACTIONS.values()}
+        context |= {
+            "engines": [engine.name for engine in fleet],
+            "actions": ACTIONS.values(),
+            "conf_update": CONF_UPDATE,
+        }
         status = HTTPStatus.OK if filters.is_valid() else HTTPStatus.BAD_REQUEST
         return self.page("dashboard/fleet.html", context, status)
 
@@ -64,11 +70,16 @@ class SelectPage(DashboardView):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Keep it for the next page; nothing is changed by that."""
-        action = _action_of(request.POST.get("action", ""))
+        action = request.POST.get("action", "")
+        if action != CONF_UPDATE:
+            action = _action_of(action).name
         if (followed := trail.current()) is not None:
             followed.reads = self.reads
         selection = Selection(request.POST.getlist("agent"), request.POST.get("filters", ""))
-        query = {"action": action.name, "selection": keep(request.session, selection)}
+        query = {"selection": keep(request.session, selection)}
+        if action == CONF_UPDATE:
+            return HttpResponseRedirect(f"{reverse('dashboard:fleet_settings')}?{urlencode(query)}")
+        query = {"action": action, **query}
         return HttpResponseRedirect(f"{reverse('dashboard:confirm')}?{urlencode(query)}")
 
 
@@ -126,7 +137,7 @@ class ConfirmPage(DashboardView):
             "dashboard/confirm.html",
             {
                 "action": action,
-                **self._way_back(chosen),
+                **way_back(self.request, [a.name for a in (*chosen.called, *chosen.left_out)]),
                 "chosen": chosen,
                 "agents": _SEPARATOR.join(agent.name for agent in chosen.called),
                 "by_engine": _by_engine(chosen),
@@ -135,24 +146,6 @@ class ConfirmPage(DashboardView):
             },
             status,
         )
-
-    def _way_back(self, chosen: Chosen) -> dict[str, object]:
-        """Where the question came from, with what was filtered and selected there."""
-        fields = self.request.POST if self.request.method == "POST" else self.request.GET
-        name = fields.get("selection", "")
-        agents = [*chosen.called, *chosen.left_out]
-        if not name and len(agents) == 1:
-            agent = agents[0].name
-            return {
-                "selection": "",
-                "origin": agent,
-                "back": reverse("dashboard:agent", args=[agent]),
-            }
-        query = QueryDict(recall(self.request.session, name).filters, mutable=True)
-        if name:
-            query["selection"] = name
-        back = f"{reverse('dashboard:fleet')}?{query.urlencode()}".removesuffix("?")
-        return {"selection": name, "origin": "Fleet", "back": back}
 
 
 def _filters_of(request: HttpRequest) -> str:

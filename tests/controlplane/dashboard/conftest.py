@@ -80,10 +80,10 @@ def seen() -> Callable[..., Agent]:
 @pytest.fixture
 def runner(monkeypatch) -> Runner:
     """The threads that carry operations out, ended with the test."""
-    from controlplane.dashboard.views import fleet, lookup, operations
+    from controlplane.dashboard.views import agent, fleet, fleet_settings, lookup, operations
 
     own = Runner()
-    for module in (fleet, lookup, operations):
+    for module in (agent, fleet, fleet_settings, lookup, operations):
         monkeypatch.setattr(module, "shared_runner", lambda: own)
     yield own
     own.close()
