@@ -42,6 +42,10 @@ def _fleet() -> list[Scene]:
         Scene("fleet-nobody", f"{DASHBOARD}/?q=nobody"),
         Scene("confirm", f"{DASHBOARD}/fleet/confirm/?action=freeze.enable&{both}"),
         Scene("confirm-bypass", f"{DASHBOARD}/fleet/confirm/?action=bypass.add&{both}"),
+        Scene(
+            "fleet-settings",
+            f"{DASHBOARD}/fleet/settings/?{both}&setting=min_retrieve_tokens&value=256",
+        ),
         Scene("error", f"{DASHBOARD}/agents/nobody/", status=404),
     ]
 

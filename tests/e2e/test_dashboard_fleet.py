@@ -88,6 +88,40 @@ def test_freeze__two_agents_selected__both_are_frozen(browser: Browser, site: Si
     assert watched.problems == []
 
 
+@pytest.mark.parametrize("size", ["laptop", "phone"])
+def test_configuration__one_key_of_three_agents__is_changed_after_a_look(
+    browser: Browser, site: Site, size: str
+) -> None:
+    options = {"viewport": PHONE} if size == "phone" else {}
+    watched = log_in(browser, site, **options)
+    page = watched.page
+    all_online(page)
+    value = "64" if size == "laptop" else "96"
+    for number in (3, 4, 5):
+        page.get_by_label(f"Select worker-0{number}").check()
+    page.get_by_role("button", name="Change configuration…").click()
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text("Change configuration: 3 agents")
+    watched.check(f"fleet-settings-{size}")
+    page.get_by_label("Key", exact=True).select_option("min_retrieve_tokens")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_label("min_retrieve_tokens").fill("-1")
+    page.get_by_role("button", name="Show what changes").click()
+    expect(page.locator(".problem")).to_contain_text("at least 0")
+    watched.check(f"fleet-settings-refused-{size}")
+    page.get_by_label("min_retrieve_tokens").fill(value)
+    page.get_by_role("button", name="Show what changes").click()
+    expect(page.get_by_role("region", name="What changes")).to_contain_text("worker-05")
+    watched.check(f"fleet-settings-preview-{size}")
+    page.get_by_label("Reason").fill("shorter prompts")
+    page.get_by_role("button", name="Change min_retrieve_tokens: 3 agents").click()
+    expect(page.locator("#operation")).to_contain_text("3 of 3 agents done: 3 succeeded")
+    watched.open("/dashboard/agents/worker-04/")
+    setting = page.locator('tr[data-key="min_retrieve_tokens"]')
+    expect(setting.get_by_role("cell").first).to_have_text(value)
+    assert watched.problems == []
+
+
 def test_hot_cache__everybody_selected_on_a_phone__nobody_is_left_out(
     browser: Browser, site: Site
 ) -> None:
@@ -182,6 +216,8 @@ def test_pages__names_as_long_as_can_be__nothing_is_wider_than_the_window(
         page.url.removeprefix(site.url),
         "/dashboard/",
         f"/dashboard/fleet/confirm/?action=bypass.add&agent={LONG}&agent=worker-01",
+        f"/dashboard/fleet/settings/?agent={LONG}&agent=worker-01"
+        "&setting=min_retrieve_tokens&value=7",
         f"/dashboard/agents/{LONG}/",
         f"/dashboard/agents/{LONG}/edit/",
         f"/dashboard/revisions/?agent={LONG}",
