@@ -249,8 +249,8 @@ def test_ctrl_c__in_the_middle__a_controller_goes_on(installed: Installation) ->
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
 
+    assert process.returncode == 7, f"{out}\n{err}"
     document = json.loads(out)
-    assert process.returncode == 7, err
     assert document["id"] in err
     assert [target["state"] for target in document["targets"]] == ["succeeded", "pending"]
     assert not installed.is_frozen("worker-1")
