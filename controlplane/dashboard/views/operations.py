@@ -165,14 +165,14 @@ class ExplainedPage(ReasonPage):
             "url": reverse(f"dashboard:{self.verb}", args=[operation.pk]),
         }
         try:
-            self.check(operation)
+            context["agents"] = self.concerned(operation)
         except ContractError as error:
             context["refused"] = error.message
         return context
 
     @abstractmethod
-    def check(self, operation: Operation) -> None:
-        """Whether anything can be done. Raises ContractError with why not."""
+    def concerned(self, operation: Operation) -> list[str]:
+        """The agents that it is about. Raises ContractError with why nothing can be done."""
 
 
 class CancelOperation(ExplainedPage):
@@ -182,10 +182,12 @@ class CancelOperation(ExplainedPage):
     explanation = "No further agent is called. Those that were called are waited for."
     verb = "cancel"
 
-    def check(self, operation: Operation) -> None:
-        """Raises AlreadyFinished."""
+    def concerned(self, operation: Operation) -> list[str]:
+        """Those that were not called yet. Raises AlreadyFinished."""
         if State(operation.state).is_final:
             raise AlreadyFinished(operation)
+        waiting = operation.targets.filter(state=State.PENDING).order_by("agent")
+        return list(waiting.values_list("agent", flat=True))
 
     def carry_out(self, request: HttpRequest, operation: Operation, form: ReasonForm) -> Operation:
         """Ask for it. Raises AlreadyFinished."""
@@ -206,12 +208,14 @@ class RetryOperation(ExplainedPage):
     explanation = "The same call is made again on the agents that failed, as a new operation."
     verb = "retry"
 
-    def check(self, operation: Operation) -> None:
-        """Raises NothingToRetry, NotForPeople and RetriedAlready."""
-        agents_to_repeat(operation)
+    def concerned(self, operation: Operation) -> list[str]:
+        """Those that failed and are still there. Raises NothingToRetry, NotForPeople and
+        RetriedAlready."""
+        repeated = agents_to_repeat(operation)
         for retry in retries_of(operation):
             if not State(retry.state).is_final:
                 raise RetriedAlready(operation, retry)
+        return [agent.name for agent in repeated]
 
     def carry_out(self, request: HttpRequest, operation: Operation, form: ReasonForm) -> Operation:
         """Make another operation. Raises what plan_retry() raises."""

@@ -228,6 +228,7 @@ def test_cancel__pending__is_asked_for_on_record(operator, make_agent) -> None:
     make_agent()
     operation = plan("enable_freeze", "worker-0")
     assert "Cancel: call no further agent" in text_of(operator.get(url_of(operation)))
+    assert "1 agent: worker-0 Reason" in text_of(operator.get(url_of(operation, "cancel")))
     answer = operator.post(url_of(operation, "cancel"), WHY, follow=True)
     assert "No further agents are called." in text_of(answer)
     operation.refresh_from_db()
@@ -249,6 +250,8 @@ def test_retry__some_failed__calls_those_again(operator, fleet, runner) -> None:
     broken.before = unreachable
     operation = carried_out(runner, plan("enable_freeze", "worker-0", "worker-1"))
     assert "Retry the 1 that failed" in text_of(operator.get(url_of(operation)))
+    asked = text_of(operator.get(url_of(operation, "retry")))
+    assert "as a new operation. 1 agent: worker-1 Reason" in asked
     broken.before = lambda method, path: None
     answer = operator.post(url_of(operation, "retry"), WHY)
     retry = Operation.objects.get(retry_of=operation.pk)
