@@ -1,8 +1,10 @@
 """Every error as JSON: `{"error", "message", ...}`, inside DRF and outside."""
 
 import logging
+import math
 from http import HTTPStatus
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -194,3 +196,21 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     if _wants_djangos(request):
         return csrf.csrf_failure(request, reason)
     return _answer(request, HTTPStatus.FORBIDDEN, f"{reason} Send the X-CSRFToken header.")
+
+
+def too_many_attempts(
+    request: HttpRequest,
+    response: HttpResponse | None = None,
+    credentials: dict[str, object] | None = None,
+) -> HttpResponse:
+    """django-axes' AXES_LOCKOUT_CALLABLE: 429, whether or not the password was right."""
+    seconds = math.ceil(settings.KVPLANE_LOGIN_LOCK_SECONDS)
+    minutes = math.ceil(seconds / 60)
+    answer = _answer(
+        request,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        f"Too many logins with this name failed from this address; wait for up to {minutes} "
+        f"minute{'' if minutes == 1 else 's'}, or have an admin run `manage.py axes_reset`.",
+    )
+    answer["Retry-After"] = str(seconds)
+    return answer

@@ -3,6 +3,7 @@
 `KVPLANE_DATA_DIR` holds whatever is not given: the database, the secret key.
 """
 
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -59,6 +60,8 @@ KVPLANE_OFFLINE_AFTER_MISSED = env.int("KVPLANE_OFFLINE_AFTER_MISSED", default=4
 KVPLANE_CONTROLLER_LEASE_SECONDS = env.float("KVPLANE_CONTROLLER_LEASE_SECONDS", default=20.0)
 KVPLANE_DRIFT_POLICY = env.str("KVPLANE_DRIFT_POLICY", default="enforce")
 KVPLANE_REPAIR_ATTEMPTS = env.int("KVPLANE_REPAIR_ATTEMPTS", default=5)
+KVPLANE_LOGIN_FAILURES = env.int("KVPLANE_LOGIN_FAILURES", default=10)
+KVPLANE_LOGIN_LOCK_SECONDS = env.float("KVPLANE_LOGIN_LOCK_SECONDS", default=900.0)
 KVPLANE_AUDIT_HEAD_SECONDS = env.float("KVPLANE_AUDIT_HEAD_SECONDS", default=60.0)
 KVPLANE_EVENTS_PATROL_SECONDS = env.float("KVPLANE_EVENTS_PATROL_SECONDS", default=5.0)
 KVPLANE_EVENTS_RECHECK_SECONDS = env.float("KVPLANE_EVENTS_RECHECK_SECONDS", default=60.0)
@@ -95,6 +98,8 @@ for _name in (
     "KVPLANE_POLL_CONCURRENCY",
     "KVPLANE_OFFLINE_AFTER_MISSED",
     "KVPLANE_REPAIR_ATTEMPTS",
+    "KVPLANE_LOGIN_FAILURES",
+    "KVPLANE_LOGIN_LOCK_SECONDS",
     "KVPLANE_AUDIT_HEAD_SECONDS",
     "KVPLANE_AUDIT_FORWARD_SECONDS",
     "KVPLANE_EVENTS_PATROL_SECONDS",
@@ -127,6 +132,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "channels",
     "django_htmx",
+    "axes",
     # controlplane.forwarding has neither models nor commands, so Django need not know it.
     "controlplane.audit",
     "controlplane.accounts",
@@ -158,6 +164,7 @@ MIDDLEWARE = [
     "controlplane.accounts.middleware.BrowserLoginMiddleware",
     "controlplane.accounts.middleware.BrowserMessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 APPEND_SLASH = False
 ROOT_URLCONF = "controlplane.urls"
@@ -209,6 +216,22 @@ CHANNEL_LAYERS = {
 }
 
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# By both, so that nobody is locked out by what others try from elsewhere. The audit log has
+# every attempt already.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = KVPLANE_LOGIN_FAILURES
+AXES_COOLOFF_TIME = timedelta(seconds=KVPLANE_LOGIN_LOCK_SECONDS)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "controlplane.accounts.lockout.address_of"
+AXES_LOCKOUT_CALLABLE = "controlplane.errors.too_many_attempts"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

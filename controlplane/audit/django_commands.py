@@ -1,5 +1,5 @@
-"""Django's own management commands, on the record: some of them can change anything, and
-they know nothing of the log. KVPlane's commands record what they change."""
+"""Management commands of Django and of what is used beside it, on the record: some of them
+can change anything, and they know nothing of the log. KVPlane's commands record what they change."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +16,12 @@ from controlplane.audit.models import AuditEntry, Stage
 
 RECORDED = frozenset(
     {
+        "axes_reset",
+        "axes_reset_failure_logs",
+        "axes_reset_ip",
+        "axes_reset_ip_username",
+        "axes_reset_logs",
+        "axes_reset_username",
         "changepassword",
         "clearsessions",
         "createcachetable",

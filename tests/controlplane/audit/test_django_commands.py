@@ -77,6 +77,7 @@ def test_commands__one_after_the_other__are_on_record_with_what_came_of_them(run
     assert made.returncode == 0, made.stderr
     failed = run("loaddata", "no-such-fixture")
     assert failed.returncode != 0
+    assert run("axes_reset_username", "ada").returncode == 0
 
     entries = recorded(run)
     assert in_short(entries) == [
@@ -85,6 +86,8 @@ def test_commands__one_after_the_other__are_on_record_with_what_came_of_them(run
         ("createsuperuser", "completed", "succeeded"),
         ("loaddata", "requested", ""),
         ("loaddata", "completed", "failed"),
+        ("axes_reset_username", "requested", ""),
+        ("axes_reset_username", "completed", "succeeded"),
         ("shell", "requested", ""),
     ]
     assert "audit.0002_chain" in entries[0]["request"]["applied"]
