@@ -1,5 +1,6 @@
 """Management commands of Django and of what is used beside it, on the record: some of them
-can change anything, and they know nothing of the log. KVPlane's commands record what they change."""
+can change anything, and they know nothing of the log. KVPlane's commands record what they
+change themselves."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
