@@ -44,7 +44,7 @@ def _fleet() -> list[Scene]:
         Scene("confirm-bypass", f"{DASHBOARD}/fleet/confirm/?action=bypass.add&{both}"),
         Scene(
             "fleet-settings",
-            f"{DASHBOARD}/fleet/settings/?{both}&setting=min_retrieve_tokens&value=256",
+            f"{DASHBOARD}/fleet/settings/?{both}&setting=min_retrieve_tokens&value=128",
         ),
         Scene("error", f"{DASHBOARD}/agents/nobody/", status=404),
     ]
