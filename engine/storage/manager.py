@@ -85,8 +85,11 @@ class StorageManager:
         self._frozen = False
         self._bypassed: set[str] = set()
         self._epoch = 0
-        # One operator's order at a time; requests wait for `_changing` alone, which is
+        self._being_cleared: frozenset[str] = frozenset()
+        # One operator's order at a time, a clear apart from the others: it may take long,
+        # and a freeze must not wait for it. Requests wait for `_changing` alone, which is
         # held for moments.
+        self._clearing = threading.Lock()
         self._switching = threading.Lock()
         self._changing = threading.Lock()
         # Apart for each tier: one that hangs must not keep another from answering.
@@ -248,11 +251,23 @@ class StorageManager:
         backends = [self._backend(name) for name in self.backends if name in names]
         for name in names:
             self._backend(name)
-        with self._changing:
-            self._epoch += 1
-            if not names:
-                backends = [b for b in self.backends.values() if b.name not in self._bypassed]
-        return {backend.name: backend.clear() for backend in backends}
+        with self._clearing:
+            with self._changing:
+                self._epoch += 1
+                if not names:
+                    backends = [b for b in self.backends.values() if b.name not in self._bypassed]
+                self._being_cleared = frozenset(backend.name for backend in backends)
+            try:
+                removed = {backend.name: backend.clear() for backend in backends}
+                if self.local_cpu.name in removed:
+                    # A chunk that came up from a slower tier before that was cleared too
+                    # must not outlive it.
+                    removed[self.local_cpu.name] += self.local_cpu.clear()
+            finally:
+                with self._changing:
+                    self._epoch += 1
+                    self._being_cleared = frozenset()
+        return removed
 
     def usage(self) -> dict[str, BackendUsage]:
         return {name: backend.usage() for name, backend in self.backends.items()}
@@ -281,9 +296,10 @@ class StorageManager:
 
     def _hand_over(self, epoch: int, backend: SlowBackend, lease: Lease) -> bool:
         """Give a chunk to a slower tier, unless since `epoch` the cache was cleared,
-        frozen, or the backend bypassed; whether it was taken."""
+        frozen, or the backend bypassed, or it is being cleared; whether it was taken."""
         with self._changing:
-            if epoch == self._epoch and not self._frozen and backend.name not in self._bypassed:
+            closed = self._frozen or backend.name in self._bypassed | self._being_cleared
+            if epoch == self._epoch and not closed:
                 return backend.offer(lease)
         lease.release()
         return False
