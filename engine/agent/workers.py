@@ -26,14 +26,23 @@ class Work(StrEnum):
     CHECKSUM = "checksum"
     """Hashing paged KV, on every processor: one check after the other."""
     CHANGE = "change"
-    """Short changes: configuration, modes, clear."""
+    """Short changes: configuration, modes."""
+    CLEAR = "clear"
+    """Removing chunks, of which a shared store may have millions."""
     LOOKUP = "lookup"
     """Waiting for what other threads or processes find out."""
     PARSING = "parsing"
     """Reading a request that is too long to be read on the event loop."""
 
 
-_THREADS = {Work.TRANSFER: 2, Work.CHECKSUM: 1, Work.CHANGE: 2, Work.LOOKUP: 2, Work.PARSING: 1}
+_THREADS = {
+    Work.TRANSFER: 2,
+    Work.CHECKSUM: 1,
+    Work.CHANGE: 2,
+    Work.CLEAR: 1,
+    Work.LOOKUP: 2,
+    Work.PARSING: 1,
+}
 
 # What moves or hashes many bytes steps back when the processors are short, so that
 # short calls and the engine around the agent go first. Idle processors are used as
