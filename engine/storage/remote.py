@@ -104,8 +104,8 @@ class RemoteBackend:
             self._failed(error, Fault.READ)
             return [False] * len(keys)
         self._known.add(keys[:found])
-        for key in keys[found : found + 1]:
-            self._known.remove(key)
+        # Who removed one has often removed those after it too.
+        self._known.remove(keys[found:])
         return [index < found for index in range(len(keys))]
 
     def load(self, buffers: Sequence[ChunkBuffer]) -> int:
@@ -128,8 +128,7 @@ class RemoteBackend:
                 break
             filled += 1
             filled_bytes += len(chunk.header) + len(chunk.payload)
-        for key in keys[filled : filled + 1]:
-            self._known.remove(key)
+        self._known.remove(keys[filled:])
         self.tally.add(
             {
                 Count.LOADED_CHUNKS: filled,
@@ -308,3 +307,5 @@ class RemoteBackend:
 
     def _probe(self) -> None:
         self._threads.call(self._connector.ping, self._deadline())
+        # A server that was away may have come back empty.
+        self._known.clear()

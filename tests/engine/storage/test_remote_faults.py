@@ -233,6 +233,31 @@ def test_probe__only__is_sent_while_open() -> None:
         assert double.calls[-1] == "contains"
 
 
+def test_medium_comes_back_empty__chunks_it_had__are_written_anew() -> None:
+    of = layout()
+    double = DoubleConnector()
+    with backend(double, of, threshold=1, interval_s=0.01) as remote:
+        store(remote, of, [1])
+        double.failures.update(contains=ConnectorError("away"), ping=ConnectorError("away"))
+        assert remote.contains([key(of, 1)]) == [False]
+        double.values.clear()
+        double.failures.clear()
+        eventually(lambda: remote.state().breaker is BreakerState.CLOSED)
+        store(remote, of, [1])
+        assert list(double.values) == [key(of, 1)]
+
+
+def test_load__finds_less_than_there_was__all_that_is_missing_is_written_anew() -> None:
+    of = layout()
+    double = DoubleConnector()
+    with backend(double, of) as remote:
+        store(remote, of, [1, 2, 3])
+        double.values.clear()
+        assert load(remote, of, [1, 2, 3]) == []
+        store(remote, of, [1, 2, 3])
+        assert len(double.values) == 3
+
+
 def test_load__given_up__never_writes_into_the_memory_again() -> None:
     of = layout()
     double = DoubleConnector()
