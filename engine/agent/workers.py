@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import ParamSpec, TypeVar
 
 from engine.contract import ContractError
-from engine.threads import step_back
+from engine.threads import start_all, step_back
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -83,10 +83,7 @@ class Workers:
         """Start every thread now. Starting one on busy processors takes tens of
         milliseconds, in which the event loop would answer nobody."""
         for work, pool in self._pools.items():
-            everyone = threading.Barrier(_THREADS[work] + 1)
-            for _ in range(_THREADS[work]):
-                pool.submit(everyone.wait)
-            everyone.wait()
+            start_all(pool, _THREADS[work])
 
     @property
     def abandoned(self) -> bool:

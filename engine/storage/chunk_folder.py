@@ -39,6 +39,7 @@ from engine.storage.format import (
     make_header,
 )
 from engine.storage.tally import Count, Fault, Tally
+from engine.threads import start_all
 from engine.tokens import ChunkKey
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ class ChunkFolder:
         self._device: int | None = None
         self._quarantining = threading.Lock()
         self._readers = ThreadPoolExecutor(_READERS, f"read-{directory.name}")
+        start_all(self._readers, _READERS)
 
     def open(self) -> None:
         """Make the folder if need be and lock it. Raises DirectoryInUse and OSError, the

@@ -20,6 +20,7 @@ from engine.storage.retrieving import Retrieval
 from engine.storage.staging import StagingArea
 from engine.storage.storing import StoreOutcome, Storing
 from engine.storage.tally import TallySnapshot
+from engine.threads import start_all
 from engine.tokens import ChunkKey
 
 _LOADERS = 3
@@ -96,6 +97,8 @@ class StorageManager:
         self._loaders = {
             backend.name: ThreadPoolExecutor(_LOADERS, f"load-{backend.name}") for backend in slow
         }
+        for loaders in self._loaders.values():
+            start_all(loaders, _LOADERS)
 
     @property
     def frozen(self) -> bool:
