@@ -254,7 +254,7 @@ class ChunkFolder:
 
     def _set_aside(self, path: Path, why: CorruptChunk | ForeignChunk) -> None:
         logger.warning("Chunk file %s is set aside: %s", path, why)
-        self._tally.failed(Fault.CORRUPT if isinstance(why, CorruptChunk) else Fault.FOREIGN)
+        self._tally.failed(fault_of(why))
         try:
             with self._quarantining:
                 self._quarantine.mkdir(exist_ok=True)
@@ -269,6 +269,11 @@ class ChunkFolder:
         except OSError as error:
             logger.warning("Chunk file %s cannot be moved: %s", path, error)
             self._tally.failed(Fault.WRITE)
+
+
+def fault_of(why: CorruptChunk | ForeignChunk) -> Fault:
+    """What is wrong with a file, as it is counted."""
+    return Fault.CORRUPT if isinstance(why, CorruptChunk) else Fault.FOREIGN
 
 
 def discard(temporary: Path) -> None:
