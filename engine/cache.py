@@ -207,6 +207,7 @@ class CacheEngine:
             raise SlotCountMismatch(len(hashes) * self._chunk_size - offset, num_tokens)
         self.kv_cache.check_slots(runs)
         started = time.perf_counter()
+        passed, offset = divmod(offset, self._chunk_size)
         parts = _parts_after(offset, runs, self._chunk_size)
 
         def scatter(position: int, chunk: torch.Tensor) -> None:
@@ -214,7 +215,7 @@ class CacheEngine:
             wanted = chunk.narrow(-2, skipped, count_slots(parts[position]))
             self.kv_cache.scatter(wanted, parts[position])
 
-        keys = self._as_keys(hashes)
+        keys = self._as_keys(hashes[passed : passed + len(parts)])
         try:
             num_chunk_tokens = self.storage.retrieve(
                 keys, [self._chunk_size] * len(keys), 0, scatter
@@ -440,12 +441,13 @@ class CacheEngine:
         logger.info(json.dumps(line))
 
 
-def _parts_after(offset: int, runs: Sequence[SlotRun], chunk_size: int) -> list[Sequence[SlotRun]]:
+def _parts_after(offset: int, runs: Sequence[SlotRun], chunk_size: int) -> list[list[SlotRun]]:
     """The slots of each chunk in turn, where the first chunk lacks its first `offset`."""
-    # Slots that stand for what is skipped make the cut fall where chunks end.
-    skipped = [SlotRun(0, offset - 1)] if offset else []
-    first, *others = split_runs([*skipped, *runs], chunk_size)
-    return [first[len(skipped) :], *others]
+    if not runs or not offset:
+        return list(split_runs(runs, chunk_size))
+    # A run that stands for what is skipped makes the cut fall where chunks end.
+    [_, *first], *others = split_runs([SlotRun(0, offset - 1), *runs], chunk_size)
+    return [first, *others]
 
 
 _COUNTERS = tuple(

@@ -48,6 +48,8 @@ _REMOVED_AT_ONCE = 256
 _TAKES_NO_WRITES = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM}
 )
+_GONE = frozenset({errno.ENOENT, errno.ESTALE})
+"""A file on a network file system that another machine replaced is stale."""
 # Whatever lies at a chunk's path, opening it must not wait for another process.
 _OPEN_TO_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _OPEN_TO_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -79,8 +81,8 @@ class FsConnector:
             for index, key in enumerate(keys):
                 try:
                     self._path(key).stat()
-                except FileNotFoundError:
-                    self._check_directory()
+                except OSError as error:
+                    self._check_gone(error)
                     return index
             return len(keys)
 
@@ -91,8 +93,8 @@ class FsConnector:
             for key in keys:
                 try:
                     found.append(_read(self._path(key)))
-                except FileNotFoundError:
-                    self._check_directory()
+                except OSError as error:
+                    self._check_gone(error)
                     break
         return found
 
@@ -139,6 +141,12 @@ class FsConnector:
             if not self._created:
                 self._directory.mkdir(parents=True, exist_ok=True)
                 self._created = True
+
+    def _check_gone(self, error: OSError) -> None:
+        """Raise what reading a chunk led to, unless it is that the chunk is not there."""
+        if error.errno not in _GONE:
+            raise error
+        self._check_directory()
 
     def _check_directory(self) -> None:
         """Tell a chunk that is not there from a file system that is not there."""

@@ -1,3 +1,6 @@
+import threading
+import time
+
 import pytest
 import torch
 
@@ -16,7 +19,9 @@ from engine.storage import (
     UnknownBackend,
     slot_stride,
 )
+from engine.storage.staging import NoStagingMemory
 from engine.tokens import ChunkKey
+from tests.support.waiting import eventually
 
 SPEC = KVCacheSpec(1, 1, 2, torch.float32, 1, 8, use_mla=True)
 STRIDE = slot_stride(SPEC.bytes_per_token)
@@ -122,6 +127,41 @@ def test_manager__clear_names_an_unknown_backend__removes_nothing() -> None:
     assert str(caught.value) == "Backend 'FooBackend' not found. Available: ['LocalCPUBackend']"
     assert manager.usage()["LocalCPUBackend"].chunks == 1
     assert manager.clear(["LocalCPUBackend"]) == {"LocalCPUBackend": 1}
+
+
+def test_staging__memory_freed_as_the_wait_for_it_ends__is_given() -> None:
+    patience_s = 0.05
+
+    class FreedLate(MemoryPool):
+        """Tells when it was asked, and frees only after whoever asked has waited."""
+
+        asked = threading.Event()
+
+        def has_room(self) -> bool:
+            self.asked.set()
+            return super().has_room()
+
+        def free(self, slot: int) -> None:
+            began = time.monotonic()
+            eventually(lambda: time.monotonic() > began + 2 * patience_s)
+            super().free(slot)
+
+    memory = torch.zeros(STRIDE, dtype=torch.uint8)
+    area = StagingArea(FreedLate(memory, SPEC.bytes_per_token, 1), SPEC)
+    first = area.take(key(1), 1)
+    FreedLate.asked.clear()
+
+    def release() -> None:
+        assert FreedLate.asked.wait(30)
+        area.release(first)
+
+    releasing = threading.Thread(target=release)
+    releasing.start()
+    second = area.take(key(2), 1, patience_s)
+    releasing.join()
+    assert second.slot == first.slot
+    with pytest.raises(NoStagingMemory):
+        area.take(key(3), 1, 0.01)
 
 
 def test_policies__lru__is_the_default_of_the_configuration() -> None:
