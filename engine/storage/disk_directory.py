@@ -133,8 +133,10 @@ class DiskDirectory:
             self._set_aside(buffer.key, stored, error)
             return False
         except FileNotFoundError:
-            self._tally.failed(Fault.READ)
-            self._forget(buffer.key, stored)
+            # Where it was evicted or cleared meanwhile nothing went wrong.
+            if self._index.get(buffer.key) is stored:
+                self._tally.failed(Fault.READ)
+                self._forget(buffer.key, stored)
             return False
         except OSError as error:
             self._tally.failed(Fault.READ)

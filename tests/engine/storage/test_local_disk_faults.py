@@ -271,6 +271,23 @@ def test_disk__frozen_while_a_broken_file_is_read__stays_as_it_is_until_unfrozen
     assert (files(tmp_path), disk.held(1, 2)) == ([], [])
 
 
+def test_disk__cleared_while_a_chunk_is_about_to_be_read__is_a_miss_and_no_fault(
+    open_disk: OpenDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = open_disk()
+    disk.store(1)
+    open_file = os.open
+
+    def clear_first(*arguments: object) -> int:
+        monkeypatch.setattr(os, "open", open_file)
+        assert disk.backend.clear() == 1
+        return open_file(*arguments)
+
+    monkeypatch.setattr(os, "open", clear_first)
+    assert not disk.load(1)
+    assert disk.fault(Fault.READ) == 0
+
+
 def test_disk__name_is_no_text__is_used_like_any_other(open_disk: OpenDisk, tmp_path: Path) -> None:
     disk = open_disk(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")))
     disk.store(1)
