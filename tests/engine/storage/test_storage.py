@@ -1,5 +1,6 @@
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from engine.storage import (
     UnknownBackend,
     slot_stride,
 )
+from engine.storage.policy import FirstInFirstOut, MostRecentlyUsed
 from engine.storage.staging import NoStagingMemory
 from engine.tokens import ChunkKey
 from tests.support.waiting import eventually
@@ -41,7 +43,7 @@ def manager_of(local_cpu: LocalCPUBackend) -> StorageManager:
 
 
 def key(number: int) -> ChunkKey:
-    return ChunkKey("test", bytes([number]))
+    return ChunkKey("test", number.to_bytes(2, "big"))
 
 
 def admit(local_cpu: LocalCPUBackend, number: int) -> StoredChunk:
@@ -107,6 +109,35 @@ def test_touch__chunks_of_one_request__makes_the_first_the_last_to_go() -> None:
     stored = [admit(local_cpu, number) for number in (1, 2, 3)]
     local_cpu.touch(stored)
     assert local_cpu.keys() == [key(3), key(2), key(1)]
+
+
+@pytest.mark.parametrize("policy", [LeastRecentlyUsed, FirstInFirstOut, MostRecentlyUsed])
+def test_prepare_store__many_chunks_in_use__are_passed_over_once(
+    policy: type[FirstInFirstOut],
+) -> None:
+    named: list[ChunkKey] = []
+
+    class Watched(policy):
+        def coldest_first(self) -> Iterator[ChunkKey]:
+            for key in super().coldest_first():
+                named.append(key)
+                yield key
+
+    local_cpu = LocalCPUBackend(pool(200), SPEC, Watched())
+    stored = [admit(local_cpu, number) for number in range(200)]
+    coldest = local_cpu.keys()
+    in_use = [chunk for chunk in stored if chunk.key in coldest[:150]]
+    local_cpu.release([chunk for chunk in stored if chunk not in in_use])
+    named.clear()
+    for number in range(200, 240):
+        local_cpu.release([admit(local_cpu, number)])
+    assert len(named) < 150 + 4 * 40
+    local_cpu.release(in_use)
+    assert local_cpu.contains([chunk.key for chunk in in_use]) == [True] * 150
+    # Not in use any more, they go in their turn.
+    expected = local_cpu.keys()[0]
+    admit(local_cpu, 240)
+    assert local_cpu.contains([expected]) == [False]
 
 
 def test_manager__freeze__reaches_the_backend() -> None:
