@@ -18,7 +18,7 @@ from engine.storage.connectors import (
     open_connector,
     without_secrets,
 )
-from engine.storage.connectors.fs import chunk_files, read_payload
+from engine.storage.connectors.fs_files import chunk_files, read_payload
 from engine.storage.format import ChunkHeader, ChunkLayout, CorruptChunk, make_header, read_header
 from engine.storage.payload import payload_of
 from engine.storage.serde import decode_payload
