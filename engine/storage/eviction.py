@@ -47,7 +47,7 @@ class EvictionOrder:
 
     def unused(self, key: ChunkKey) -> None:
         """Note that a stored chunk is not in use any more."""
-        if key not in self._aside or key in self._back:
+        if not self._aside or key not in self._aside or key in self._back:
             return
         self._back.add(key)
         heapq.heappush(self._back_by_rank, (self._aside[key], key))

@@ -176,9 +176,12 @@ class LocalCPUBackend:
                 if stored.pins == 0:
                     raise ValueError("The chunk is not pinned; release each pin once.")
                 stored.pins -= 1
-                if stored.pins == 0 and stored.is_indexed:
+                if stored.pins > 0:
+                    continue
+                if stored.is_indexed:
                     self._order.unused(stored.key)
-                self._free_if_unused(stored)
+                else:
+                    self._pool.free(stored.slot)
 
     def clear(self) -> int:
         """Remove all chunks and return how many. Chunks in use leave the index now
@@ -258,10 +261,7 @@ class LocalCPUBackend:
         del self._chunks[stored.key]
         self._order.remove(stored.key)
         stored.is_indexed = False
-        self._free_if_unused(stored)
-
-    def _free_if_unused(self, stored: StoredChunk) -> None:
-        if stored.pins == 0 and not stored.is_indexed:
+        if stored.pins == 0:
             self._pool.free(stored.slot)
 
 
