@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import ParamSpec, TypeVar
 
 from engine.contract import ContractError
-from engine.threads import step_back
+from engine.threads import start_all, step_back
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -26,14 +26,23 @@ class Work(StrEnum):
     CHECKSUM = "checksum"
     """Hashing paged KV, on every processor: one check after the other."""
     CHANGE = "change"
-    """Short changes: configuration, modes, clear."""
+    """Short changes: configuration, modes."""
+    CLEAR = "clear"
+    """Removing chunks, of which a shared store may have millions."""
     LOOKUP = "lookup"
     """Waiting for what other threads or processes find out."""
     PARSING = "parsing"
     """Reading a request that is too long to be read on the event loop."""
 
 
-_THREADS = {Work.TRANSFER: 2, Work.CHECKSUM: 1, Work.CHANGE: 2, Work.LOOKUP: 2, Work.PARSING: 1}
+_THREADS = {
+    Work.TRANSFER: 2,
+    Work.CHECKSUM: 1,
+    Work.CHANGE: 2,
+    Work.CLEAR: 1,
+    Work.LOOKUP: 2,
+    Work.PARSING: 1,
+}
 
 # What moves or hashes many bytes steps back when the processors are short, so that
 # short calls and the engine around the agent go first. Idle processors are used as
@@ -74,10 +83,7 @@ class Workers:
         """Start every thread now. Starting one on busy processors takes tens of
         milliseconds, in which the event loop would answer nobody."""
         for work, pool in self._pools.items():
-            everyone = threading.Barrier(_THREADS[work] + 1)
-            for _ in range(_THREADS[work]):
-                pool.submit(everyone.wait)
-            everyone.wait()
+            start_all(pool, _THREADS[work])
 
     @property
     def abandoned(self) -> bool:

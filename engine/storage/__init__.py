@@ -6,8 +6,9 @@ from engine.storage.chunk import BackendUsage, Refusal, Reservation, StoredChunk
 from engine.storage.connectors import InvalidRemoteURL
 from engine.storage.format import ChunkLayout
 from engine.storage.local_cpu import LocalCPUBackend
-from engine.storage.manager import StorageManager, UnknownBackend
+from engine.storage.manager import StorageManager
 from engine.storage.memory import HostMemory, MemoryUnavailable, Pages
+from engine.storage.modes import UnknownBackend
 from engine.storage.policy import POLICIES, EvictionPolicy, LeastRecentlyUsed
 from engine.storage.pool import GrowingPool, MemoryPool, PoolExhausted, slot_stride
 from engine.storage.staging import StagingArea

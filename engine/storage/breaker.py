@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from enum import StrEnum
 
+from engine.threads import start_if_possible
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,7 +46,6 @@ class CircuitBreaker:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._suspended = False
-        self._prober: threading.Thread | None = None
 
     @property
     def state(self) -> BreakerState:
@@ -73,11 +74,13 @@ class CircuitBreaker:
         with self._lock:
             if self._state is BreakerState.OPEN or self._closing.is_set():
                 return
-            self._state = BreakerState.OPEN
-            self._prober = threading.Thread(
+            prober = threading.Thread(
                 target=self._probe_until_well, name=f"probe-{self._name}", daemon=True
             )
-            self._prober.start()
+            if not start_if_possible(prober):
+                # Open without a probe, it would be open for good.
+                return
+            self._state = BreakerState.OPEN
         logger.warning("%s is left alone: %s", self._name, why)
 
     def suspend(self) -> None:
@@ -100,6 +103,10 @@ class CircuitBreaker:
                 self._probe()
             except self._faults as error:
                 logger.info("%s is still unwell: %s", self._name, error)
+                continue
+            except Exception:
+                # A thread that dies would leave the medium alone for good.
+                logger.exception("%s cannot be probed", self._name)
                 continue
             with self._lock:
                 self._state = BreakerState.CLOSED

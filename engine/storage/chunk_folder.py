@@ -39,6 +39,7 @@ from engine.storage.format import (
     make_header,
 )
 from engine.storage.tally import Count, Fault, Tally
+from engine.threads import start_all
 from engine.tokens import ChunkKey
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ class ChunkFolder:
         self._device: int | None = None
         self._quarantining = threading.Lock()
         self._readers = ThreadPoolExecutor(_READERS, f"read-{directory.name}")
+        start_all(self._readers, _READERS)
 
     def open(self) -> None:
         """Make the folder if need be and lock it. Raises DirectoryInUse and OSError, the
@@ -252,7 +254,7 @@ class ChunkFolder:
 
     def _set_aside(self, path: Path, why: CorruptChunk | ForeignChunk) -> None:
         logger.warning("Chunk file %s is set aside: %s", path, why)
-        self._tally.failed(Fault.CORRUPT if isinstance(why, CorruptChunk) else Fault.FOREIGN)
+        self._tally.failed(fault_of(why))
         try:
             with self._quarantining:
                 self._quarantine.mkdir(exist_ok=True)
@@ -267,6 +269,11 @@ class ChunkFolder:
         except OSError as error:
             logger.warning("Chunk file %s cannot be moved: %s", path, error)
             self._tally.failed(Fault.WRITE)
+
+
+def fault_of(why: CorruptChunk | ForeignChunk) -> Fault:
+    """What is wrong with a file, as it is counted."""
+    return Fault.CORRUPT if isinstance(why, CorruptChunk) else Fault.FOREIGN
 
 
 def discard(temporary: Path) -> None:

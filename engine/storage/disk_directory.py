@@ -7,13 +7,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine.storage.backend import ChunkBuffer, Lease
 from engine.storage.breaker import CircuitBreaker
 from engine.storage.chunk_file import SERDE
-from engine.storage.chunk_folder import ChunkFolder, DirectoryInUse, discard
+from engine.storage.chunk_folder import ChunkFolder, DirectoryInUse, discard, fault_of
+from engine.storage.disk_index import DiskIndex, StoredFile
 from engine.storage.disk_settings import DiskSettings
 from engine.storage.format import ChunkLayout, CorruptChunk, ForeignChunk, make_header
 from engine.storage.policy import EvictionPolicy
@@ -22,17 +22,9 @@ from engine.storage.write_queue import WriteQueue
 from engine.tokens import ChunkKey
 
 logger = logging.getLogger(__name__)
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.ESHUTDOWN)
 """The process's trouble, not the file's."""
 _MOST_TOKENS = (1 << 63) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """A chunk file; `arrived_at` is in seconds since 1970."""
-
-    file_bytes: int
-    arrived_at: float
 
 
 class DiskDirectory:
@@ -58,13 +50,10 @@ class DiskDirectory:
         is read or written before `open`."""
         self.directory = directory
         self._capacity_bytes = capacity_bytes
-        self._make_policy = make_policy
         self._tally = tally
         self._header_bytes = _header_bytes(layout)
         self._folder = ChunkFolder(directory, layout, settings, tally)
-        self._policy = make_policy()
-        self._index: dict[ChunkKey, _Stored] = {}
-        self._used_bytes = 0
+        self._index = DiskIndex(make_policy)
         self._largest_bytes = 0
         self._frozen = False
         self._closed = False
@@ -94,7 +83,7 @@ class DiskDirectory:
 
     @property
     def used_bytes(self) -> int:
-        return self._used_bytes
+        return self._index.used_bytes
 
     @property
     def num_chunks(self) -> int:
@@ -144,8 +133,10 @@ class DiskDirectory:
             self._set_aside(buffer.key, stored, error)
             return False
         except FileNotFoundError:
-            self._tally.failed(Fault.READ)
-            self._forget(buffer.key, stored)
+            # Where it was evicted or cleared meanwhile nothing went wrong.
+            if self._index.get(buffer.key) is stored:
+                self._tally.failed(Fault.READ)
+                self._forget(buffer.key, stored)
             return False
         except OSError as error:
             self._tally.failed(Fault.READ)
@@ -163,7 +154,7 @@ class DiskDirectory:
         )
         with self._lock:
             if not self._frozen and self._index.get(buffer.key) is stored:
-                self._policy.touch(buffer.key)
+                self._index.touch(buffer.key)
         return True
 
     def offer(self, lease: Lease) -> bool:
@@ -195,7 +186,7 @@ class DiskDirectory:
         with self._lock:
             self._clears += 1
             removed = len(self._index)
-            self._start_index()
+            self._index.clear()
             try:
                 if not self._folder.is_open():
                     raise OSError(errno.ENOENT, "not there", str(self.directory))
@@ -217,25 +208,23 @@ class DiskDirectory:
         self._breaker.close()
         with self._lock:
             self._closed = True
-            self._start_index()
+            self._index.clear()
             self._folder.close()
         self._folder.end_readers()
 
-    def _start_index(self) -> None:
-        self._policy = self._make_policy()
-        self._index = {}
-        self._used_bytes = 0
-
     def _take_on(self) -> bool:
-        """Index the files that are there; False if they were cleared meanwhile."""
+        """Index the files that are there; False if they were cleared meanwhile. Raises
+        OSError."""
         clears = self._clears
         found = self._folder.scan()
         with self._lock:
+            if self._closed:
+                raise OSError(errno.ESHUTDOWN, "closed", str(self.directory))
             if clears != self._clears:
                 return False
-            self._start_index()
+            self._index.clear()
             for chunk in found:
-                self._admit(chunk.key, _Stored(chunk.file_bytes, chunk.arrived_at))
+                self._index.add(chunk.key, StoredFile(chunk.file_bytes, chunk.arrived_at))
                 self._largest_bytes = max(self._largest_bytes, chunk.file_bytes)
             if not self._frozen:
                 self._make_room(0)
@@ -283,13 +272,11 @@ class DiskDirectory:
                 if refusal is None:
                     self._make_room(file_bytes)
                     self._folder.publish(temporary, lease.key)
-                    self._admit(lease.key, _Stored(file_bytes, time.time()))
-        except OSError:
+                    self._index.add(lease.key, StoredFile(file_bytes, time.time()))
+                return refusal
+        finally:
+            # Once it has its own name there is nothing under this one.
             discard(temporary)
-            raise
-        if refusal is not None:
-            discard(temporary)
-        return refusal
 
     def _sync_names(self, key: ChunkKey) -> None:
         try:
@@ -313,35 +300,52 @@ class DiskDirectory:
 
     def _make_room(self, needed_bytes: int) -> None:
         """Evict until so many bytes are free. Raises OSError."""
-        while self._used_bytes + needed_bytes > self._capacity_bytes:
-            key = next(iter(self._policy.coldest_first()))
-            stored = self._index[key]
-            self._folder.remove(key)
-            self._drop_from_index(key)
+        most_bytes = self._capacity_bytes - needed_bytes
+        if self._index.used_bytes > most_bytes:
+            self._remove_leftovers()
+        while self._index.used_bytes > most_bytes:
+            if not len(self._index):
+                raise OSError(errno.ENOSPC, "no file can be removed", str(self.directory))
+            key, stored = self._index.coldest()
+            self._remove(key)
             self._tally.evicted(max(0.0, time.time() - stored.arrived_at))
 
-    def _admit(self, key: ChunkKey, stored: _Stored) -> None:
-        self._index[key] = stored
-        self._policy.insert(key)
-        self._used_bytes += stored.file_bytes
+    def _remove_leftovers(self) -> None:
+        """Until one cannot be removed again: there may be thousands of them."""
+        while (key := self._index.oldest_leftover()) is not None:
+            try:
+                self._folder.remove(key)
+            except OSError:
+                self._index.keep_leftover(key)
+                return
+            self._index.drop_leftover(key)
 
-    def _drop_from_index(self, key: ChunkKey) -> None:
-        self._used_bytes -= self._index.pop(key).file_bytes
-        self._policy.remove(key)
+    def _remove(self, key: ChunkKey) -> None:
+        """Raises OSError; the chunk is gone then too, its file goes on to take room."""
+        try:
+            self._folder.remove(key)
+        except OSError:
+            self._index.leave(key)
+            raise
+        self._index.drop(key)
 
-    def _set_aside(self, key: ChunkKey, stored: _Stored, why: CorruptChunk | ForeignChunk) -> None:
+    def _set_aside(
+        self, key: ChunkKey, stored: StoredFile, why: CorruptChunk | ForeignChunk
+    ) -> None:
         with self._lock:
+            if self._frozen:
+                self._tally.failed(fault_of(why))
             # Otherwise the file was removed meanwhile, and what has its name is new.
-            if self._index.get(key) is stored:
+            elif self._index.get(key) is stored:
                 self._folder.set_aside(key, why)
-                self._drop_from_index(key)
-
-    def _forget(self, key: ChunkKey, stored: _Stored) -> None:
-        with self._lock:
-            if self._index.get(key) is stored:
                 with contextlib.suppress(OSError):
-                    self._folder.remove(key)
-                self._drop_from_index(key)
+                    self._remove(key)
+
+    def _forget(self, key: ChunkKey, stored: StoredFile) -> None:
+        with self._lock:
+            if not self._frozen and self._index.get(key) is stored:
+                with contextlib.suppress(OSError):
+                    self._remove(key)
 
     def _refuse(self, lease: Lease, reason: Drop) -> bool:
         lease.release()

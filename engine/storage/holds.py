@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from engine.storage.chunk import StoredChunk
 from engine.storage.local_cpu import LocalCPUBackend
+from engine.threads import start_if_possible
 
 _LONGEST_WAIT_S = 1.0
 """A shorter interval that is set meanwhile must not wait for the end of a long one."""
@@ -69,13 +70,12 @@ class Holds:
         before are released."""
         with self._changed:
             released = self._take(request_id)
-            if self._closed or self._chunks + len(pinned) > self._most_chunks:
-                self._refused += 1
-                released = [*released, *pinned]
-            elif pinned:
+            if pinned and self._chunks + len(pinned) <= self._most_chunks and self._can_hold():
                 self._holds[request_id] = _Hold(pinned, self._clock())
                 self._chunks += len(pinned)
-                self._start_watch()
+            elif pinned:
+                self._refused += 1
+                released = [*released, *pinned]
         self._local_cpu.release(released)
 
     def release(self, request_id: str) -> None:
@@ -118,11 +118,17 @@ class Holds:
         self._chunks -= len(hold.pinned)
         return hold.pinned
 
-    def _start_watch(self) -> None:
-        """The thread that looks for expired holds lives while there are any."""
+    def _can_hold(self) -> bool:
+        """Whether there is a thread that looks for expired holds; without it they would
+        stay for good. It lives while there are any."""
+        if self._closed:
+            return False
         if self._watch is None:
-            self._watch = threading.Thread(target=self._run, name="holds", daemon=True)
-            self._watch.start()
+            watch = threading.Thread(target=self._run, name="holds", daemon=True)
+            if not start_if_possible(watch):
+                return False
+            self._watch = watch
+        return True
 
     def _run(self) -> None:
         looked = self._clock()

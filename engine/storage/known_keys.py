@@ -28,10 +28,11 @@ class KnownKeys:
             while len(self._keys) > self._limit:
                 self._keys.popitem(last=False)
 
-    def remove(self, key: ChunkKey) -> None:
-        """Forget a key, known or not."""
+    def remove(self, keys: Iterable[ChunkKey]) -> None:
+        """Forget keys, known or not."""
         with self._lock:
-            self._keys.pop(key, None)
+            for key in keys:
+                self._keys.pop(key, None)
 
     def clear(self) -> None:
         with self._lock:

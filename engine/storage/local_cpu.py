@@ -8,6 +8,7 @@ import torch
 
 from engine.device import KVCacheSpec
 from engine.storage.chunk import BackendUsage, Refusal, Reservation, StoredChunk
+from engine.storage.eviction import EvictionOrder
 from engine.storage.policy import EvictionPolicy
 from engine.storage.pool import MemoryPool
 from engine.storage.tally import Tally
@@ -44,7 +45,7 @@ class LocalCPUBackend:
         self.tally = Tally()
         self._pool = pool
         self._spec = spec
-        self._policy = policy
+        self._order = EvictionOrder(policy)
         self._clock = clock
         self._chunks: dict[ChunkKey, StoredChunk] = {}
         self._modes: set[Refusal] = set()
@@ -81,7 +82,7 @@ class LocalCPUBackend:
     def keys(self) -> list[ChunkKey]:
         """All keys, in the order in which they would be evicted."""
         with self._lock:
-            return list(self._policy.coldest_first())
+            return self._order.keys()
 
     def contains(self, keys: Sequence[ChunkKey]) -> list[bool]:
         """Which keys are stored; changes nothing."""
@@ -131,7 +132,7 @@ class LocalCPUBackend:
                 pins=1,
             )
             self._chunks[admitted.key] = admitted
-            self._policy.insert(admitted.key)
+            self._order.insert(admitted.key)
             return admitted
 
     def abort_store(self, reservation: Reservation) -> None:
@@ -166,7 +167,7 @@ class LocalCPUBackend:
                 return
             for stored in reversed(used):
                 if stored.is_indexed:
-                    self._policy.touch(stored.key)
+                    self._order.touch(stored.key)
 
     def release(self, pinned: Sequence[StoredChunk]) -> None:
         """Unpin chunks. One that was cleared while it was pinned frees its memory."""
@@ -175,7 +176,12 @@ class LocalCPUBackend:
                 if stored.pins == 0:
                     raise ValueError("The chunk is not pinned; release each pin once.")
                 stored.pins -= 1
-                self._free_if_unused(stored)
+                if stored.pins > 0:
+                    continue
+                if stored.is_indexed:
+                    self._order.unused(stored.key)
+                else:
+                    self._pool.free(stored.slot)
 
     def clear(self) -> int:
         """Remove all chunks and return how many. Chunks in use leave the index now
@@ -233,13 +239,16 @@ class LocalCPUBackend:
         return next((mode for mode in _MODES if mode in self._modes), None)
 
     def _evict_one(self) -> bool:
-        for key in self._policy.coldest_first():
-            stored = self._chunks[key]
-            if stored.pins == 0:
-                self._remove(stored)
-                self.tally.evicted(self._clock() - stored.stored_at)
-                return True
-        return False
+        key = self._order.coldest(self._is_pinned)
+        if key is None:
+            return False
+        stored = self._chunks[key]
+        self._remove(stored)
+        self.tally.evicted(self._clock() - stored.stored_at)
+        return True
+
+    def _is_pinned(self, key: ChunkKey) -> bool:
+        return self._chunks[key].pins > 0
 
     def _remove_all(self) -> int:
         removed = list(self._chunks.values())
@@ -250,12 +259,9 @@ class LocalCPUBackend:
 
     def _remove(self, stored: StoredChunk) -> None:
         del self._chunks[stored.key]
-        self._policy.remove(stored.key)
+        self._order.remove(stored.key)
         stored.is_indexed = False
-        self._free_if_unused(stored)
-
-    def _free_if_unused(self, stored: StoredChunk) -> None:
-        if stored.pins == 0 and not stored.is_indexed:
+        if stored.pins == 0:
             self._pool.free(stored.slot)
 
 

@@ -1,5 +1,6 @@
 """The disk tier: chunks as files in directories, each on a device of its own."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -151,6 +152,6 @@ class LocalDiskBackend:
         return max(
             self._directories,
             key=lambda directory: xxhash.xxh3_64_intdigest(
-                key.chunk_hash + str(directory.directory).encode()
+                key.chunk_hash + os.fsencode(directory.directory)
             ),
         )

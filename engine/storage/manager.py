@@ -1,6 +1,5 @@
 """All storage backends of one cache engine, and what concerns all of them."""
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -9,10 +8,11 @@ from typing import Protocol
 
 import torch
 
-from engine.storage.backend import Lease, SlowBackend, TierState
+from engine.storage.backend import SlowBackend, TierState
 from engine.storage.chunk import BackendUsage, Refusal
 from engine.storage.holds import Holds
 from engine.storage.local_cpu import LocalCPUBackend
+from engine.storage.modes import Modes
 from engine.storage.prefix import find_prefix
 from engine.storage.promising import Promise
 from engine.storage.read_ahead import ReadAhead
@@ -20,6 +20,7 @@ from engine.storage.retrieving import Retrieval
 from engine.storage.staging import StagingArea
 from engine.storage.storing import StoreOutcome, Storing
 from engine.storage.tally import TallySnapshot
+from engine.threads import start_all
 from engine.tokens import ChunkKey
 
 _LOADERS = 3
@@ -43,21 +44,9 @@ class StorageSettings(Protocol):
     def pin_check_interval_sec(self) -> float: ...
 
 
-class UnknownBackend(ValueError):
-    """A backend name that this engine does not have."""
-
-    def __init__(self, name: str, available: Sequence[str]) -> None:
-        super().__init__(f"Backend '{name}' not found. Available: {list(available)}")
-        self.name = name
-        self.available = tuple(available)
-
-
 class StorageManager:
     """The backends by name, in the order in which they are read: memory first, then
     the slower tiers. Thread-safe.
-
-    Modes, clear and the hand-over of a chunk to a slower tier exclude each other
-    for moments; no bytes move meanwhile.
     """
 
     def __init__(
@@ -82,26 +71,22 @@ class StorageManager:
         )
         self._settings = settings
         self._nowhere = StagingArea.without_memory(staging.spec)
-        self._frozen = False
-        self._bypassed: set[str] = set()
-        self._epoch = 0
-        # One operator's order at a time; requests wait for `_changing` alone, which is
-        # held for moments.
-        self._switching = threading.Lock()
-        self._changing = threading.Lock()
+        self._modes = Modes(local_cpu, self.slow, self.backends)
         # Apart for each tier: one that hangs must not keep another from answering.
         self._loaders = {
             backend.name: ThreadPoolExecutor(_LOADERS, f"load-{backend.name}") for backend in slow
         }
+        for loaders in self._loaders.values():
+            start_all(loaders, _LOADERS)
 
     @property
     def frozen(self) -> bool:
-        return self._frozen
+        return self._modes.frozen
 
     @property
     def bypassed(self) -> list[str]:
         """Names of the bypassed backends, in the order in which they are read."""
-        return [name for name in self.backends if name in self._bypassed]
+        return self._modes.bypassed
 
     def store(self, keys: Sequence[ChunkKey], sizes: Sequence[int], copy: Copy) -> StoreOutcome:
         """Store the chunks of one request, `sizes` tokens each, in every tier that
@@ -111,17 +96,17 @@ class StorageManager:
         Stops at the first chunk that no tier takes, because chunks after a gap
         cannot be retrieved. Raises what `copy` raises, with nothing left behind.
         """
-        if self._frozen:
+        if self._modes.frozen:
             return StoreOutcome(0, Refusal.FROZEN)
         targets = [
             backend
             for backend in self.backends.values()
-            if backend.name not in self._bypassed
+            if not self._modes.is_bypassed(backend.name)
             and self._settings.store_location in (None, backend.name)
         ]
         if not targets:
             return StoreOutcome(0, Refusal.BYPASSED)
-        hand_over = partial(self._hand_over, self._epoch)
+        hand_over = partial(self._modes.hand_over, self._modes.epoch)
         with Storing(self.local_cpu, self.staging, targets, hand_over) as storing:
             return storing.run(keys, sizes, copy)
 
@@ -197,62 +182,26 @@ class StorageManager:
         """Freeze every backend; from the return of this call on none changes, except
         by an order to clear it. Waits for a write to a remote store that has begun,
         but no longer than its timeout."""
-        with self._switching:
-            with self._changing:
-                self._frozen = True
-                self.local_cpu.freeze()
-            for backend in self.slow:
-                backend.freeze()
+        self._modes.freeze()
 
     def unfreeze(self) -> None:
-        with self._switching:
-            with self._changing:
-                self._frozen = False
-                self.local_cpu.unfreeze()
-            for backend in self.slow:
-                if backend.name not in self._bypassed:
-                    backend.unfreeze()
+        self._modes.unfreeze()
 
     def bypass(self, name: str) -> bool:
         """Leave that backend out of everything; from the return of this call on it is
         not read and does not change. Whether it was bypassed before. Waits as freeze
         does. Raises UnknownBackend."""
-        backend = self._backend(name)
-        with self._switching:
-            with self._changing:
-                was_bypassed = name in self._bypassed
-                self._bypassed.add(name)
-            if isinstance(backend, LocalCPUBackend):
-                backend.bypass()
-            else:
-                backend.freeze()
-        return was_bypassed
+        return self._modes.bypass(name)
 
     def stop_bypass(self, name: str) -> bool:
         """Use that backend again. Whether it was bypassed. Raises UnknownBackend."""
-        backend = self._backend(name)
-        with self._switching:
-            with self._changing:
-                was_bypassed = name in self._bypassed
-                self._bypassed.discard(name)
-            if isinstance(backend, LocalCPUBackend):
-                backend.stop_bypass()
-            elif not self._frozen:
-                backend.unfreeze()
-        return was_bypassed
+        return self._modes.stop_bypass(name)
 
     def clear(self, names: Sequence[str] = ()) -> dict[str, int]:
         """Remove all chunks of the named backends, or, if none is named, of all that
         are not bypassed, frozen or not; how many by backend. A store in flight is
         refused. Raises UnknownBackend before anything is removed."""
-        backends = [self._backend(name) for name in self.backends if name in names]
-        for name in names:
-            self._backend(name)
-        with self._changing:
-            self._epoch += 1
-            if not names:
-                backends = [b for b in self.backends.values() if b.name not in self._bypassed]
-        return {backend.name: backend.clear() for backend in backends}
+        return self._modes.clear(names)
 
     def usage(self) -> dict[str, BackendUsage]:
         return {name: backend.usage() for name, backend in self.backends.items()}
@@ -279,29 +228,16 @@ class StorageManager:
         self.holds.close()
         self.local_cpu.disable_hot_cache()
 
-    def _hand_over(self, epoch: int, backend: SlowBackend, lease: Lease) -> bool:
-        """Give a chunk to a slower tier, unless since `epoch` the cache was cleared,
-        frozen, or the backend bypassed; whether it was taken."""
-        with self._changing:
-            if epoch == self._epoch and not self._frozen and backend.name not in self._bypassed:
-                return backend.offer(lease)
-        lease.release()
-        return False
-
     def _readable(self) -> list[LocalCPUBackend | SlowBackend]:
         """Frozen, only memory is read: reading another tier would leave its mark."""
         wanted = self._settings.retrieve_locations
+        there = [self.local_cpu] if self._modes.frozen else self.backends.values()
         return [
             backend
-            for backend in ([self.local_cpu] if self._frozen else self.backends.values())
-            if backend.name not in self._bypassed and (wanted is None or backend.name in wanted)
+            for backend in there
+            if not self._modes.is_bypassed(backend.name)
+            and (wanted is None or backend.name in wanted)
         ]
-
-    def _backend(self, name: str) -> LocalCPUBackend | SlowBackend:
-        try:
-            return self.backends[name]
-        except KeyError:
-            raise UnknownBackend(name, list(self.backends)) from None
 
 
 def _keep_out(key: ChunkKey, num_tokens: int) -> Refusal:

@@ -2,11 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, count
 from types import MappingProxyType
 from typing import Protocol
 
 from engine.tokens import ChunkKey
+
+Rank = tuple[int, int]
+"""A key's place in the order: the coldest has the lowest, and no two have the same."""
 
 
 class EvictionPolicy(Protocol):
@@ -24,15 +27,25 @@ class EvictionPolicy(Protocol):
     def coldest_first(self) -> Iterator[ChunkKey]:
         """All keys in the order in which they should be evicted."""
 
+    def rank(self, key: ChunkKey) -> Rank:
+        """The place of a stored key."""
+
+    def touch_removed(self, key: ChunkKey, rank: Rank) -> bool:
+        """As touch, for a key that was removed from that place but is stored all the
+        same. Whether it is in the order again; where being used changes nothing, it
+        is not."""
+
 
 class FirstInFirstOut:
     """Evicts what was stored first, used or not."""
 
     def __init__(self) -> None:
-        self._order: OrderedDict[ChunkKey, None] = OrderedDict()
+        self._order: OrderedDict[ChunkKey, int] = OrderedDict()
+        """When each key came to its place, counted."""
+        self._moments = count()
 
     def insert(self, key: ChunkKey) -> None:
-        self._order[key] = None
+        self._order[key] = next(self._moments)
 
     def touch(self, key: ChunkKey) -> None:
         """Being used changes nothing."""
@@ -43,12 +56,23 @@ class FirstInFirstOut:
     def coldest_first(self) -> Iterator[ChunkKey]:
         return iter(self._order)
 
+    def rank(self, key: ChunkKey) -> Rank:
+        return (0, self._order[key])
+
+    def touch_removed(self, key: ChunkKey, rank: Rank) -> bool:
+        return False
+
 
 class LeastRecentlyUsed(FirstInFirstOut):
     """Evicts what has not been used for longest."""
 
     def touch(self, key: ChunkKey) -> None:
+        self._order[key] = next(self._moments)
         self._order.move_to_end(key)
+
+    def touch_removed(self, key: ChunkKey, rank: Rank) -> bool:
+        self.insert(key)
+        return True
 
 
 class MostRecentlyUsed(LeastRecentlyUsed):
@@ -56,6 +80,9 @@ class MostRecentlyUsed(LeastRecentlyUsed):
 
     def coldest_first(self) -> Iterator[ChunkKey]:
         return reversed(self._order)
+
+    def rank(self, key: ChunkKey) -> Rank:
+        return (0, -self._order[key])
 
 
 class LeastFrequentlyUsed:
@@ -65,7 +92,9 @@ class LeastFrequentlyUsed:
 
     def __init__(self) -> None:
         self._uses: dict[ChunkKey, int] = {}
-        self._by_uses: dict[int, OrderedDict[ChunkKey, None]] = {}
+        self._by_uses: dict[int, OrderedDict[ChunkKey, int]] = {}
+        """When each key came to its place, counted, by how often it was used."""
+        self._moments = count()
 
     def insert(self, key: ChunkKey) -> None:
         self._put(key, 1)
@@ -85,9 +114,18 @@ class LeastFrequentlyUsed:
     def coldest_first(self) -> Iterator[ChunkKey]:
         return chain.from_iterable(self._by_uses[uses] for uses in sorted(self._by_uses))
 
+    def rank(self, key: ChunkKey) -> Rank:
+        uses = self._uses[key]
+        return (uses, self._by_uses[uses][key])
+
+    def touch_removed(self, key: ChunkKey, rank: Rank) -> bool:
+        uses, _ = rank
+        self._put(key, uses + 1)
+        return True
+
     def _put(self, key: ChunkKey, uses: int) -> None:
         self._uses[key] = uses
-        self._by_uses.setdefault(uses, OrderedDict())[key] = None
+        self._by_uses.setdefault(uses, OrderedDict())[key] = next(self._moments)
 
 
 POLICIES: Mapping[str, Callable[[], EvictionPolicy]] = MappingProxyType(

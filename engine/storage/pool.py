@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from engine.storage.memory import PAGE_BYTES, HostMemory, MemoryUnavailable
-from engine.threads import step_back
+from engine.threads import start_if_possible, step_back
 
 logger = logging.getLogger(__name__)
 _NICENESS = 10
@@ -122,7 +122,9 @@ class GrowingPool(MemoryPool):
         if self._growing.acquire(blocking=False):
             more = max(1, int(self.num_slots * self._step()))
             goal = (self._ready_slots + more) * self._stride
-            threading.Thread(target=self._grow, args=(goal,), name="pool", daemon=True).start()
+            growing = threading.Thread(target=self._grow, args=(goal,), name="pool", daemon=True)
+            if not start_if_possible(growing):
+                self._growing.release()
 
     def _grow(self, goal: int) -> None:
         step_back(_NICENESS)

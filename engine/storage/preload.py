@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.storage.chunk import Refusal, Reservation, StoredChunk
-from engine.storage.connectors.fs import ChunkFile, chunk_files, read_payload
+from engine.storage.connectors.fs_files import ChunkFile, chunk_files, read_payload
 from engine.storage.format import ChunkHeader, ChunkLayout, CorruptChunk, ForeignChunk
 from engine.storage.local_cpu import LocalCPUBackend
 from engine.storage.payload import payload_of

@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from engine.storage.backend import ChunkBuffer, SlowBackend
@@ -81,7 +82,7 @@ class ReadAhead:
     def take(self, position: int) -> Buffer | StoredChunk:
         """The chunk of that position, read, or pinned where the hot cache has it by
         now; the caller's from here on. Positions are asked for in order. Raises
-        ChunkUnreadable."""
+        ChunkUnreadable, and what the tier raised all the same."""
         self._start_batches()
         if position in self._arrived:
             return self._arrived.pop(position)
@@ -98,9 +99,9 @@ class ReadAhead:
 
     def close(self) -> None:
         """Give back all memory that the caller has not taken."""
+        # Not before nothing writes to it any more.
+        wait([batch.loaded for batch in self._batches])
         for batch in self._batches:
-            # Not before nothing writes to it any more.
-            batch.loaded.result()
             for buffer in batch.buffers[batch.taken :]:
                 self.give_back(buffer)
         self._batches.clear()
@@ -125,6 +126,22 @@ class ReadAhead:
     def _start_batch(self, tier: SlowBackend) -> bool:
         """Begin to read the next chunks; False if there is no memory for one."""
         first = self._next
+        with ExitStack() as unread:
+            buffers = self._next_buffers(tier, unread)
+            if not buffers:
+                return first in self._arrived
+            wanted = [
+                ChunkBuffer(buffer.key, buffer.num_tokens, payload_of(buffer.chunk))
+                for buffer in buffers
+            ]
+            loaded = self._loaders[tier.name].submit(tier.load, wanted)
+            self._batches.append(_Batch(first, buffers, loaded))
+            unread.pop_all()
+        return True
+
+    def _next_buffers(self, tier: SlowBackend, unread: ExitStack) -> list[Buffer]:
+        """Memory for the next chunks of that tier, which `unread` gives back. None if
+        there is no memory, and if the first of them has arrived by itself."""
         buffers: list[Buffer] = []
         while (
             self._next < len(self._sources)
@@ -138,21 +155,14 @@ class ReadAhead:
             if isinstance(memory, StoredChunk):
                 if buffers:
                     self._local_cpu.release([memory])
-                    break
-                self._arrived[first] = memory
-                self._next += 1
-                return True
+                else:
+                    self._arrived[self._next] = memory
+                    self._next += 1
+                break
+            unread.callback(self.give_back, memory)
             buffers.append(memory)
             self._next += 1
-        if not buffers:
-            return False
-        wanted = [
-            ChunkBuffer(buffer.key, buffer.num_tokens, payload_of(buffer.chunk))
-            for buffer in buffers
-        ]
-        loaded = self._loaders[tier.name].submit(tier.load, wanted)
-        self._batches.append(_Batch(first, buffers, loaded))
-        return True
+        return buffers
 
     def _memory_for(self, position: int, *, must_wait: bool) -> Buffer | StoredChunk:
         key, size = self._keys[position], self._sizes[position]

@@ -75,6 +75,7 @@ class RemoteBackend:
         self._layout = layout
         self._serde_name = serde_name
         self._timeout_s = timeout_s
+        self._frozen = False
         self._written_chunks = 0
         self._counting = threading.Lock()
         # A prompt that is stored again and again must not cost a round trip each time.
@@ -104,8 +105,8 @@ class RemoteBackend:
             self._failed(error, Fault.READ)
             return [False] * len(keys)
         self._known.add(keys[:found])
-        for key in keys[found : found + 1]:
-            self._known.remove(key)
+        # Who removed one has often removed those after it too.
+        self._known.remove(keys[found:])
         return [index < found for index in range(len(keys))]
 
     def load(self, buffers: Sequence[ChunkBuffer]) -> int:
@@ -128,8 +129,7 @@ class RemoteBackend:
                 break
             filled += 1
             filled_bytes += len(chunk.header) + len(chunk.payload)
-        for key in keys[filled : filled + 1]:
-            self._known.remove(key)
+        self._known.remove(keys[filled:])
         self.tally.add(
             {
                 Count.LOADED_CHUNKS: filled,
@@ -152,11 +152,13 @@ class RemoteBackend:
     def freeze(self) -> None:
         """As the protocol has it; waits for a write that has begun, but no longer than
         the timeout. Until unfreeze nothing is probed either."""
+        self._frozen = True
         self._breaker.suspend()
         self._queue.pause()
         self._queue.wait_idle(self._timeout_s())
 
     def unfreeze(self) -> None:
+        self._frozen = False
         self._queue.resume()
         self._breaker.resume()
 
@@ -228,8 +230,10 @@ class RemoteBackend:
         return True
 
     def _discard(self, key: ChunkKey, why: Exception, fault: Fault, deadline: float) -> None:
-        logger.warning("The chunk %s of %s is removed: %s", key.chunk_hash.hex(), self.name, why)
         self.tally.failed(fault)
+        if self._frozen:
+            return
+        logger.warning("The chunk %s of %s is removed: %s", key.chunk_hash.hex(), self.name, why)
         try:
             self._ask(lambda: self._connector.delete([key]), deadline)
         except ConnectorError as error:
@@ -308,3 +312,5 @@ class RemoteBackend:
 
     def _probe(self) -> None:
         self._threads.call(self._connector.ping, self._deadline())
+        # A server that was away may have come back empty.
+        self._known.clear()

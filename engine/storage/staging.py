@@ -1,7 +1,6 @@
 """Memory for chunks on their way past the hot cache."""
 
 import threading
-import time
 
 import torch
 
@@ -56,11 +55,10 @@ class StagingArea:
     def take(self, key: ChunkKey, num_tokens: int, timeout: float = 0.0) -> StagedChunk:
         """Memory with one reference, waiting up to `timeout` seconds for some to be
         free. Raises NoStagingMemory."""
-        deadline = time.monotonic() + timeout
         with self._freed:
-            while not self._pool.has_room():
-                if not self._freed.wait(max(0.0, deadline - time.monotonic())):
-                    raise NoStagingMemory("All staging memory is in use.")
+            # Looks again when the time is up: what was freed just then woke nobody else.
+            if not self._freed.wait_for(self._pool.has_room, timeout):
+                raise NoStagingMemory("All staging memory is in use.")
             slot = self._pool.allocate()
         chunk = self.spec.chunk_view(self._pool.memory(slot), num_tokens)
         return StagedChunk(key, num_tokens, chunk, slot)

@@ -28,6 +28,14 @@ class StoreOutcome(NamedTuple):
     stopped: Refusal | None
 
 
+class _Chunk(NamedTuple):
+    """One chunk of the request; `fill` copies its KV to memory."""
+
+    key: ChunkKey
+    num_tokens: int
+    fill: Callable[[torch.Tensor], None]
+
+
 class Storing:
     """A store in progress: pins what it stored until its end, so that a request
     longer than memory keeps its beginning instead of evicting it."""
@@ -62,55 +70,59 @@ class Storing:
 
     def run(self, keys: Sequence[ChunkKey], sizes: Sequence[int], copy: Copy) -> StoreOutcome:
         """Store the chunks in order."""
-        lacking = self._lacking(keys)
+        chunks = [
+            _Chunk(key, size, partial(copy, position))
+            for position, (key, size) in enumerate(zip(keys, sizes, strict=True))
+        ]
+        if not self._uses_memory:
+            return self._store_past_memory(chunks)
         num_stored = 0
-        for position, (key, size) in enumerate(zip(keys, sizes, strict=True)):
-            fill = partial(copy, position)
-            stored = self._store_one(key, size, lacking[position], fill)
+        for position, chunk in enumerate(chunks):
+            stored = self._store_in_memory(chunk)
+            if stored is Refusal.FULL and self._slow:
+                # All memory is in use, by this request above all.
+                rest = self._store_past_memory(chunks[position:])
+                return StoreOutcome(num_stored + rest.num_stored, rest.stopped)
             if isinstance(stored, Refusal):
                 return StoreOutcome(num_stored, stored)
             num_stored += stored
         return StoreOutcome(num_stored, None)
 
-    def _lacking(self, keys: Sequence[ChunkKey]) -> list[list[SlowBackend]]:
-        """For each key the slower tiers that lack it, as far as it matters: with the
-        hot cache in use they learn of each chunk anyway."""
-        if self._uses_memory:
-            return [self._slow] * len(keys)
-        lacking: list[list[SlowBackend]] = [[] for _ in keys]
+    def _store_in_memory(self, chunk: _Chunk) -> int | Refusal:
+        """Store a chunk in the hot cache and offer it to the slower tiers, which learn of
+        it whether they have it or not. How many tokens are newly stored, or why the
+        hot cache does not take it."""
+        admission = self._local_cpu.prepare_store(chunk.key, chunk.num_tokens)
+        if isinstance(admission, StoredChunk):
+            self._keep(admission)
+            return 0
+        if isinstance(admission, Reservation):
+            return self._admit(admission, chunk.fill)
+        return admission
+
+    def _store_past_memory(self, chunks: Sequence[_Chunk]) -> StoreOutcome:
+        """Store the chunks in the slower tiers that lack them."""
+        num_stored = 0
+        for chunk, lacking in zip(chunks, self._lacking(chunks), strict=True):
+            if not lacking:
+                continue
+            if not self._stage(chunk, lacking):
+                return StoreOutcome(num_stored, Refusal.DROPPED)
+            num_stored += chunk.num_tokens
+        return StoreOutcome(num_stored, None)
+
+    def _lacking(self, chunks: Sequence[_Chunk]) -> list[list[SlowBackend]]:
+        """For each chunk the slower tiers that lack it."""
+        lacking: list[list[SlowBackend]] = [[] for _ in chunks]
+        keys = [chunk.key for chunk in chunks]
         for backend in self._slow:
             for without, is_there in zip(lacking, backend.contains(keys), strict=True):
                 if not is_there:
                     without.append(backend)
         return lacking
 
-    def _store_one(
-        self,
-        key: ChunkKey,
-        size: int,
-        lacking: Sequence[SlowBackend],
-        fill: Callable[[torch.Tensor], None],
-    ) -> int | Refusal:
-        """How many tokens are newly stored, or why no tier took the chunk."""
-        if self._uses_memory:
-            admission = self._local_cpu.prepare_store(key, size)
-            if isinstance(admission, StoredChunk):
-                self._keep(admission, lacking)
-                return 0
-            if isinstance(admission, Reservation):
-                return self._admit(admission, lacking, fill)
-            if admission is not Refusal.FULL or not lacking:
-                return admission
-            # All memory is in use, by this request above all: the rest of it goes
-            # past the hot cache.
-            self._uses_memory = False
-        return self._stage(key, size, lacking, fill) if lacking else 0
-
     def _admit(
-        self,
-        reservation: Reservation,
-        lacking: Sequence[SlowBackend],
-        fill: Callable[[torch.Tensor], None],
+        self, reservation: Reservation, fill: Callable[[torch.Tensor], None]
     ) -> int | Refusal:
         started = time.perf_counter()
         try:
@@ -120,7 +132,7 @@ class Storing:
             self._local_cpu.abort_store(reservation)
         if isinstance(admission, Refusal):
             return admission
-        self._keep(admission, lacking)
+        self._keep(admission)
         if admission.slot != reservation.slot:
             return 0
         self._local_cpu.tally.add(
@@ -132,11 +144,11 @@ class Storing:
         )
         return reservation.num_tokens
 
-    def _keep(self, stored: StoredChunk, lacking: Sequence[SlowBackend]) -> None:
+    def _keep(self, stored: StoredChunk) -> None:
         """Hold the chunk until the end of the request, and offer it to slower tiers."""
         self._held.append(stored)
         payload = payload_of(self._local_cpu.chunk(stored)).toreadonly()
-        for backend in lacking:
+        for backend in self._slow:
             self._local_cpu.pin_again(stored)
             lease = Lease(
                 stored.key,
@@ -146,25 +158,20 @@ class Storing:
             )
             self._hand_over(backend, lease)
 
-    def _stage(
-        self,
-        key: ChunkKey,
-        size: int,
-        lacking: Sequence[SlowBackend],
-        fill: Callable[[torch.Tensor], None],
-    ) -> int | Refusal:
+    def _stage(self, chunk: _Chunk, lacking: Sequence[SlowBackend]) -> bool:
+        """Whether one of those tiers takes the chunk."""
         try:
-            staged = self._staging.take(key, size)
+            staged = self._staging.take(chunk.key, chunk.num_tokens)
         except NoStagingMemory:
             for backend in lacking:
                 backend.tally.dropped(Drop.QUEUE_FULL)
-            return Refusal.DROPPED
+            return False
         try:
-            fill(staged.chunk)
+            chunk.fill(staged.chunk)
             taken = [self._offer_staged(backend, staged) for backend in lacking]
         finally:
             self._staging.release(staged)
-        return size if any(taken) else Refusal.DROPPED
+        return any(taken)
 
     def _offer_staged(self, backend: SlowBackend, staged: StagedChunk) -> bool:
         self._staging.retain(staged)

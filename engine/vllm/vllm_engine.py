@@ -36,7 +36,7 @@ class VllmCacheEngine(CacheEngine):
         array, _ = self._mock(tokens)
         whole = array.size - array.size % self._chunk_size
         root = root_hash(self.metadata.model_name, self._chunk_size, MOCK_SALT)
-        keys = self._as_keys(chunk_hashes(root, array[:whole], self._chunk_size))
+        keys = self._transfers.as_keys(chunk_hashes(root, array[:whole], self._chunk_size))
         device = self.kv_cache.device
 
         def copy(position: int, chunk: torch.Tensor) -> None:

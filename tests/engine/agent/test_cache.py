@@ -242,6 +242,27 @@ def test_other_calls__while_stores_and_checksums_run__are_answered(agent: Agent,
     assert asyncio.run(_while_work_is_stuck(agent, path)).status_code == 200
 
 
+def test_other_calls__while_clears_of_a_slow_store_run__are_answered(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(agent.cache, "clear", lambda locations: {"": int(not go_on.wait(60))})
+
+    async def scenario() -> list[int]:
+        transport = httpx.ASGITransport(create_app(agent))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            clears = [asyncio.create_task(client.delete("/cache/clear")) for _ in range(3)]
+            try:
+                calls = [client.put("/freeze/enable"), client.get("/metrics")]
+                answers = [await asyncio.wait_for(call, timeout=30) for call in calls]
+            finally:
+                go_on.set()
+            answers += await asyncio.gather(*clears)
+            return [answer.status_code for answer in answers]
+
+    assert asyncio.run(scenario()) == [200] * 5
+
+
 def test_workers__started__later_work_starts_no_thread() -> None:
     async def scenario(workers: Workers) -> set[int | None]:
         known = {thread.ident for thread in threading.enumerate()}

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from engine.storage import BreakerState, CircuitBreaker
 from tests.support.waiting import eventually
 
@@ -88,3 +90,35 @@ def test_breaker__closed_for_good__opens_no_more_and_probes_no_more() -> None:
     medium.breaker.failed(Unwell())
     assert medium.breaker.state is BreakerState.CLOSED
     assert medium.probes == 0
+
+
+def test_breaker__probe_raises_what_it_should_not__is_probed_again() -> None:
+    medium = Medium(threshold=1)
+    raised: list[Exception] = [MemoryError(), RuntimeError("can't start new thread")]
+
+    def probe() -> None:
+        if raised:
+            raise raised.pop()
+
+    breaker = CircuitBreaker("medium", probe, (Unwell,), lambda: 1, medium.pause_s)
+    breaker.failed(Unwell())
+    eventually(lambda: not breaker.is_open)
+    assert raised == []
+
+
+def test_breaker__no_thread_can_be_had__stays_closed_rather_than_open_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    medium = Medium(threshold=1)
+    medium.is_well.set()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", refuse)
+        medium.breaker.failed(Unwell())
+        assert not medium.breaker.is_open
+    medium.breaker.failed(Unwell())
+    assert medium.breaker.is_open
+    eventually(lambda: not medium.breaker.is_open)

@@ -1,4 +1,4 @@
-"""LocalCPUBackend against a model that is a list of keys and two flags."""
+"""LocalCPUBackend against a model that is a policy, which knows no pins, and three flags."""
 
 import torch
 from hypothesis import settings
@@ -7,7 +7,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from engine.device import KVCacheSpec
 from engine.storage import (
-    LeastRecentlyUsed,
+    POLICIES,
     LocalCPUBackend,
     MemoryPool,
     Refusal,
@@ -26,13 +26,14 @@ KEYS = [ChunkKey("test", bytes([number])) for number in range(7)]
 class LocalCPUMachine(RuleBasedStateMachine):
     reservations = Bundle("reservations")
     pins = Bundle("pins")
+    policy = "LRU"
 
     def __init__(self) -> None:
         super().__init__()
         memory = torch.zeros(CAPACITY * STRIDE, dtype=torch.uint8)
         pool = MemoryPool(memory, SPEC.bytes_per_token, CAPACITY)
-        self.backend = LocalCPUBackend(pool, SPEC, LeastRecentlyUsed())
-        self.order: list[ChunkKey] = []
+        self.backend = LocalCPUBackend(pool, SPEC, POLICIES[self.policy]())
+        self.model = POLICIES[self.policy]()
         self.content: dict[ChunkKey, int] = {}
         self.pinned: list[StoredChunk] = []
         self.open: list[Reservation] = []
@@ -41,6 +42,10 @@ class LocalCPUMachine(RuleBasedStateMachine):
         self.hot = True
         self.bypassed = False
         self.writes = 0
+
+    @property
+    def order(self) -> list[ChunkKey]:
+        return list(self.model.coldest_first())
 
     def pins_on(self, key: ChunkKey) -> int:
         return sum(1 for stored in self.pinned if stored.key == key and stored.is_indexed)
@@ -71,7 +76,7 @@ class LocalCPUMachine(RuleBasedStateMachine):
         else:
             assert isinstance(answer, Reservation)
             if was_full:
-                self.order.remove(victims[0])
+                self.model.remove(victims[0])
             self.writes += 1
             answer.chunk.fill_(self.writes)
             self.open.append(answer)
@@ -93,7 +98,7 @@ class LocalCPUMachine(RuleBasedStateMachine):
         assert isinstance(answer, StoredChunk)
         if reservation.key not in self.order:
             assert answer.slot == reservation.slot
-            self.order.append(reservation.key)
+            self.model.insert(reservation.key)
             self.content[reservation.key] = int(reservation.chunk.flatten()[0])
         self.pinned.append(answer)
         return [answer]
@@ -134,8 +139,7 @@ class LocalCPUMachine(RuleBasedStateMachine):
         if not self.frozen and not self.bypassed:
             for stored in reversed(held):
                 if stored.is_indexed:
-                    self.order.remove(stored.key)
-                    self.order.append(stored.key)
+                    self.model.touch(stored.key)
         self.release(held)
 
     @rule()
@@ -175,7 +179,7 @@ class LocalCPUMachine(RuleBasedStateMachine):
         self.hot = True
 
     def forget_all(self) -> None:
-        self.order.clear()
+        self.model = POLICIES[self.policy]()
         self.stale.extend(self.open)
 
     @invariant()
@@ -216,5 +220,22 @@ class LocalCPUMachine(RuleBasedStateMachine):
         assert self.backend.usage().used_bytes == 0
 
 
-TestLocalCPUBackend = LocalCPUMachine.TestCase
-TestLocalCPUBackend.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+class LFUMachine(LocalCPUMachine):
+    policy = "LFU"
+
+
+class FIFOMachine(LocalCPUMachine):
+    policy = "FIFO"
+
+
+class MRUMachine(LocalCPUMachine):
+    policy = "MRU"
+
+
+TestLRU = LocalCPUMachine.TestCase
+TestLFU = LFUMachine.TestCase
+TestFIFO = FIFOMachine.TestCase
+TestMRU = MRUMachine.TestCase
+for case in (TestLRU, TestLFU, TestFIFO, TestMRU):
+    case.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+del case

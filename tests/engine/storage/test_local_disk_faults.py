@@ -18,7 +18,7 @@ from engine.storage import BreakerState, Drop, Fault
 from engine.storage.local_disk import DirectoryInUse
 from tests.support.waiting import eventually
 
-from .disks import FILE_BYTES, WAIT, Disk, OpenDisk, files
+from .disks import FILE_BYTES, WAIT, Disk, OpenDisk, file_of, files
 
 
 def test_disk__frozen_while_degraded__is_not_probed_until_unfrozen(
@@ -149,6 +149,149 @@ def test_disk__read_fails__is_a_counted_miss(
         assert not disk.load(1)
     assert disk.fault(Fault.READ) == 1
     eventually(lambda: disk.breaker is BreakerState.CLOSED)
+
+
+def test_disk__file_cannot_be_removed__the_others_make_room_and_it_still_counts(
+    open_disk: OpenDisk, tmp_path: Path
+) -> None:
+    disk = open_disk(chunks=3)
+    disk.store(1, 2, 3)
+    stuck = file_of(tmp_path, 1)
+    stuck.unlink()
+    # Nobody removes a directory with unlink(2), whoever they are.
+    (stuck / "full").mkdir(parents=True)
+    disk.offer(4)
+    eventually(lambda: disk.fault(Fault.WRITE) == 1)
+    eventually(lambda: disk.breaker is BreakerState.CLOSED)
+    disk.store(5)
+    disk.store(6)
+    assert disk.held(1, 2, 3, 4, 5, 6) == [5, 6]
+    assert disk.backend.usage().used_bytes == 3 * FILE_BYTES
+    (stuck / "full").rmdir()
+    stuck.rmdir()
+    disk.store(7, 8)
+    assert disk.held(5, 6, 7, 8) == [6, 7, 8]
+    assert disk.backend.usage().used_bytes == 3 * FILE_BYTES
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_disk__no_file_can_be_removed__holds_no_more_than_it_may(
+    open_disk: OpenDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: int
+) -> None:
+    disk = open_disk(chunks=chunks)
+    first = range(1, chunks + 1)
+    disk.store(*first)
+    unlink = Path.unlink
+
+    def refuse(path: Path, *, missing_ok: bool = False) -> None:
+        if path.suffix == ".kvchunk":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", refuse)
+        for attempt in range(chunks + 2):
+            eventually(lambda: disk.breaker is BreakerState.CLOSED)
+            disk.offer(10 + attempt)
+            assert disk.backend.flush(WAIT)
+            assert len(files(tmp_path)) == chunks
+            assert disk.backend.usage().used_bytes == chunks * FILE_BYTES
+        assert disk.fault(Fault.WRITE) == chunks + 2
+    eventually(lambda: disk.breaker is BreakerState.CLOSED)
+    disk.store(*first)
+    assert disk.held(*first) == list(first)
+    assert len(files(tmp_path)) == chunks
+    assert disk.backend.usage().used_bytes == chunks * FILE_BYTES
+
+
+def test_disk__unreadable_file_cannot_be_removed__still_counts(
+    open_disk: OpenDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = open_disk(chunks=2)
+    disk.store(1, 2)
+
+    def fail(*arguments: object, **named: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "preadv", fail)
+        broken.setattr(Path, "unlink", fail)
+        assert not disk.load(1)
+    eventually(lambda: disk.breaker is BreakerState.CLOSED)
+    assert disk.held(1, 2) == [2]
+    assert disk.backend.usage().used_bytes == 2 * FILE_BYTES
+    disk.store(3)
+    assert disk.held(1, 2, 3) == [2, 3]
+    assert len(files(tmp_path)) == 2
+
+
+class HeldRead:
+    """Loads a chunk in another thread, which is held once the file is open."""
+
+    def __init__(self, disk: Disk, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._reached, self._go_on = threading.Event(), threading.Event()
+        read = os.preadv
+
+        def held(*arguments: object) -> int:
+            self._reached.set()
+            assert self._go_on.wait(WAIT)
+            return read(*arguments)
+
+        monkeypatch.setattr(os, "preadv", held)
+        self._thread = threading.Thread(target=disk.load, args=(number,))
+        self._thread.start()
+        assert self._reached.wait(WAIT)
+
+    def finish(self) -> None:
+        self._go_on.set()
+        self._thread.join()
+
+
+def test_disk__frozen_while_a_broken_file_is_read__stays_as_it_is_until_unfrozen(
+    open_disk: OpenDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = open_disk()
+    disk.store(1, 2)
+    broken, empty = file_of(tmp_path, 1), file_of(tmp_path, 2)
+    broken.write_bytes(broken.read_bytes()[:-1] + b"?")
+    before = files(tmp_path)
+    for number in (1, 2):
+        disk.backend.unfreeze()
+        read = HeldRead(disk, number, monkeypatch)
+        disk.backend.freeze()
+        if number == 2:
+            empty.write_bytes(b"")
+        read.finish()
+        assert files(tmp_path) == before
+        assert disk.held(1, 2) == [1, 2]
+    assert disk.fault(Fault.CORRUPT) == 2
+    disk.backend.unfreeze()
+    assert not disk.load(1)
+    assert not disk.load(2)
+    assert (files(tmp_path), disk.held(1, 2)) == ([], [])
+
+
+def test_disk__cleared_while_a_chunk_is_about_to_be_read__is_a_miss_and_no_fault(
+    open_disk: OpenDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = open_disk()
+    disk.store(1)
+    open_file = os.open
+
+    def clear_first(*arguments: object) -> int:
+        monkeypatch.setattr(os, "open", open_file)
+        assert disk.backend.clear() == 1
+        return open_file(*arguments)
+
+    monkeypatch.setattr(os, "open", clear_first)
+    assert not disk.load(1)
+    assert disk.fault(Fault.READ) == 0
+
+
+def test_disk__name_is_no_text__is_used_like_any_other(open_disk: OpenDisk, tmp_path: Path) -> None:
+    disk = open_disk(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")))
+    disk.store(1)
+    assert disk.load(1)
 
 
 def test_disk__directory_removed_by_hand__is_made_anew_and_used(

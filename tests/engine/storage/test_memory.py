@@ -1,6 +1,7 @@
 """Host memory and the pools that are cut from it."""
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,21 @@ def test_growing_pool__system_refuses__stays_as_it_is_and_says_so_once(
         for _ in range(5):
             assert not pool.has_room()
     assert len(attempts) == len(caplog.records) == 1
+
+
+def test_growing_pool__no_thread_can_be_had__stays_as_it_is_and_grows_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = HostMemory(2 * SLOT, CPU, Pages.NORMAL)
+    memory.grow(SLOT)
+    pool = GrowingPool(memory, SLOT, 2, trigger=lambda: 0.0, step=lambda: 0.5)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", refuse)
+        assert pool.has_room()
+        pool.allocate()
+        assert not pool.has_room()
+    eventually(pool.has_room)

@@ -233,6 +233,50 @@ def test_probe__only__is_sent_while_open() -> None:
         assert double.calls[-1] == "contains"
 
 
+def test_medium_comes_back_empty__chunks_it_had__are_written_anew() -> None:
+    of = layout()
+    double = DoubleConnector()
+    with backend(double, of, threshold=1, interval_s=0.01) as remote:
+        store(remote, of, [1])
+        double.failures.update(contains=ConnectorError("away"), ping=ConnectorError("away"))
+        assert remote.contains([key(of, 1)]) == [False]
+        double.values.clear()
+        double.failures.clear()
+        eventually(lambda: remote.state().breaker is BreakerState.CLOSED)
+        store(remote, of, [1])
+        assert list(double.values) == [key(of, 1)]
+
+
+def test_load__finds_less_than_there_was__all_that_is_missing_is_written_anew() -> None:
+    of = layout()
+    double = DoubleConnector()
+    with backend(double, of) as remote:
+        store(remote, of, [1, 2, 3])
+        double.values.clear()
+        assert load(remote, of, [1, 2, 3]) == []
+        store(remote, of, [1, 2, 3])
+        assert len(double.values) == 3
+
+
+def test_freeze__broken_chunk_is_being_read__stays_until_unfrozen() -> None:
+    of = layout()
+    double = DoubleConnector()
+    with backend(double, of) as remote:
+        double.values[key(of, 1)] = EncodedChunk(b"", b"")
+        double.may_pass["get"].clear()
+        reading = threading.Thread(target=load, args=(remote, of, [1]))
+        reading.start()
+        eventually(lambda: "get" in double.calls)
+        remote.freeze()
+        double.may_pass["get"].set()
+        reading.join()
+        assert faults(remote) == {Fault.CORRUPT: 1}
+        assert key(of, 1) in double.values
+        remote.unfreeze()
+        assert load(remote, of, [1]) == []
+        assert double.values == {}
+
+
 def test_load__given_up__never_writes_into_the_memory_again() -> None:
     of = layout()
     double = DoubleConnector()

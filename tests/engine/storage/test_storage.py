@@ -1,3 +1,7 @@
+import threading
+import time
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -16,7 +20,10 @@ from engine.storage import (
     UnknownBackend,
     slot_stride,
 )
+from engine.storage.policy import FirstInFirstOut, MostRecentlyUsed
+from engine.storage.staging import NoStagingMemory
 from engine.tokens import ChunkKey
+from tests.support.waiting import eventually
 
 SPEC = KVCacheSpec(1, 1, 2, torch.float32, 1, 8, use_mla=True)
 STRIDE = slot_stride(SPEC.bytes_per_token)
@@ -36,7 +43,7 @@ def manager_of(local_cpu: LocalCPUBackend) -> StorageManager:
 
 
 def key(number: int) -> ChunkKey:
-    return ChunkKey("test", bytes([number]))
+    return ChunkKey("test", number.to_bytes(2, "big"))
 
 
 def admit(local_cpu: LocalCPUBackend, number: int) -> StoredChunk:
@@ -104,6 +111,35 @@ def test_touch__chunks_of_one_request__makes_the_first_the_last_to_go() -> None:
     assert local_cpu.keys() == [key(3), key(2), key(1)]
 
 
+@pytest.mark.parametrize("policy", [LeastRecentlyUsed, FirstInFirstOut, MostRecentlyUsed])
+def test_prepare_store__many_chunks_in_use__are_passed_over_once(
+    policy: type[FirstInFirstOut],
+) -> None:
+    named: list[ChunkKey] = []
+
+    class Watched(policy):
+        def coldest_first(self) -> Iterator[ChunkKey]:
+            for key in super().coldest_first():
+                named.append(key)
+                yield key
+
+    local_cpu = LocalCPUBackend(pool(200), SPEC, Watched())
+    stored = [admit(local_cpu, number) for number in range(200)]
+    coldest = local_cpu.keys()
+    in_use = [chunk for chunk in stored if chunk.key in coldest[:150]]
+    local_cpu.release([chunk for chunk in stored if chunk not in in_use])
+    named.clear()
+    for number in range(200, 240):
+        local_cpu.release([admit(local_cpu, number)])
+    assert len(named) < 150 + 4 * 40
+    local_cpu.release(in_use)
+    assert local_cpu.contains([chunk.key for chunk in in_use]) == [True] * 150
+    # Not in use any more, they go in their turn.
+    expected = local_cpu.keys()[0]
+    admit(local_cpu, 240)
+    assert local_cpu.contains([expected]) == [False]
+
+
 def test_manager__freeze__reaches_the_backend() -> None:
     manager = manager_of(backend())
     manager.freeze()
@@ -122,6 +158,41 @@ def test_manager__clear_names_an_unknown_backend__removes_nothing() -> None:
     assert str(caught.value) == "Backend 'FooBackend' not found. Available: ['LocalCPUBackend']"
     assert manager.usage()["LocalCPUBackend"].chunks == 1
     assert manager.clear(["LocalCPUBackend"]) == {"LocalCPUBackend": 1}
+
+
+def test_staging__memory_freed_as_the_wait_for_it_ends__is_given() -> None:
+    patience_s = 0.05
+
+    class FreedLate(MemoryPool):
+        """Tells when it was asked, and frees only after whoever asked has waited."""
+
+        asked = threading.Event()
+
+        def has_room(self) -> bool:
+            self.asked.set()
+            return super().has_room()
+
+        def free(self, slot: int) -> None:
+            began = time.monotonic()
+            eventually(lambda: time.monotonic() > began + 2 * patience_s)
+            super().free(slot)
+
+    memory = torch.zeros(STRIDE, dtype=torch.uint8)
+    area = StagingArea(FreedLate(memory, SPEC.bytes_per_token, 1), SPEC)
+    first = area.take(key(1), 1)
+    FreedLate.asked.clear()
+
+    def release() -> None:
+        assert FreedLate.asked.wait(30)
+        area.release(first)
+
+    releasing = threading.Thread(target=release)
+    releasing.start()
+    second = area.take(key(2), 1, patience_s)
+    releasing.join()
+    assert second.slot == first.slot
+    with pytest.raises(NoStagingMemory):
+        area.take(key(3), 1, 0.01)
 
 
 def test_policies__lru__is_the_default_of_the_configuration() -> None:

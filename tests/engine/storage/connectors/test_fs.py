@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import sys
@@ -17,7 +18,7 @@ from engine.storage.connectors import (
     open_connector,
     without_secrets,
 )
-from engine.storage.connectors.fs import chunk_files, read_payload
+from engine.storage.connectors.fs_files import chunk_files, read_payload
 from engine.storage.format import ChunkHeader, ChunkLayout, CorruptChunk, make_header, read_header
 from engine.storage.payload import payload_of
 from engine.storage.serde import decode_payload
@@ -54,6 +55,50 @@ def test_get__leading_keys__are_returned_up_to_the_first_gap(tmp_path: Path) -> 
     ]
     shared.delete([key(of, 1), key(of, 9)])
     assert shared.contains(keys) == 0
+
+
+@pytest.mark.parametrize("call", ["stat", "preadv"])
+def test_calls__file_replaced_by_another_machine__end_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """NFS answers so for a file that another machine removed or wrote anew."""
+    of = layout()
+    shared = connector(f"fs://{tmp_path}", of)
+    shared.put({key(of, number): encoded(of, number) for number in (1, 2)})
+    keys = [key(of, number) for number in (1, 2)]
+    where = Path if call == "stat" else os
+    original = getattr(where, call)
+    stale = path_of(tmp_path, of, 2)
+
+    def refuse(subject: Path | int, *arguments: object) -> object:
+        path = subject if isinstance(subject, Path) else Path(f"/proc/self/fd/{subject}").readlink()
+        if path == stale:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return original(subject, *arguments)
+
+    with monkeypatch.context() as replaced:
+        replaced.setattr(where, call, refuse)
+        found = shared.contains(keys), len(shared.get(keys))
+    assert found == ((1, 2) if call == "stat" else (2, 1))
+
+
+def test_calls__mount_itself_is_stale__are_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = layout()
+    shared = connector(f"fs://{tmp_path}", of)
+    shared.put({key(of, 1): encoded(of, 1)})
+
+    def refuse(*arguments: object, **named: object) -> object:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as stale:
+        stale.setattr(Path, "stat", refuse)
+        stale.setattr(os, "open", refuse)
+        calls = [lambda: shared.contains([key(of, 1)]), lambda: shared.get([key(of, 1)])]
+        for call in (*calls, shared.ping):
+            with pytest.raises(ConnectorError, match=os.strerror(errno.ESTALE)):
+                call()
 
 
 def test_url__lmcaches_form__ignores_host_and_port(tmp_path: Path) -> None:

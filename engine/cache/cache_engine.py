@@ -1,82 +1,31 @@
 """The cache engine: store, retrieve, look up, clear."""
 
-import json
-import logging
-import threading
-import time
 from collections.abc import Callable, Sequence
-from enum import StrEnum
-from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
-import torch
 
+from engine.cache.results import Phase, RetrieveResult, StoreResult, TooManyTokens
+from engine.cache.transfers import Transfers
 from engine.config import ConfigError, EngineConfig
-from engine.contract import SlotRun, TokenRange, compress_slots, count_slots
-from engine.device import PagedKVCache, split_runs
+from engine.contract import SlotRun, TokenRange
+from engine.device import PagedKVCache
 from engine.device.configured import device_of, spec_of
 from engine.device.kv_cache import KVCache
 from engine.lookup import Prompt
 from engine.metadata import EngineMetadata
-from engine.storage import BackendUsage, ChunkLayout, Count, Refusal, StorageManager
+from engine.storage import BackendUsage, ChunkLayout, Count, StorageManager
 from engine.storage.building import build_storage
 from engine.storage.preload import Preloaded, load_chunk_files
 from engine.tokens import (
-    ChunkKey,
-    ChunkKeyMaker,
     TokenArray,
     Tokens,
     as_token_array,
     namespace,
 )
 
-logger = logging.getLogger(__name__)
-
 _MOCK_REQUEST = "mock"
-
-
-class Phase(StrEnum):
-    """What the model was doing when it made the KV."""
-
-    PREFILL = "prefill"
-    DECODE = "decode"
-
-
-class StoreResult(NamedTuple):
-    """`num_tokens` were offered, `num_stored` are newly stored."""
-
-    num_tokens: int
-    num_stored: int
-
-
-class RetrieveResult(NamedTuple):
-    """`num_tokens` were asked for, the KV of the first `num_retrieved` is restored."""
-
-    num_tokens: int
-    num_retrieved: int
-
-
-class TooManyTokens(ValueError):
-    """More tokens than the paged KV cache has slots."""
-
-    def __init__(self, num_tokens: int, num_slots: int) -> None:
-        super().__init__(
-            f"{num_tokens} tokens do not fit the KV cache, which has {num_slots} slots; "
-            f"use at most {num_slots} tokens."
-        )
-        self.num_tokens = num_tokens
-        self.num_slots = num_slots
-
-
-class SlotCountMismatch(ValueError):
-    """Not as many slots as tokens."""
-
-    def __init__(self, num_tokens: int, num_slots: int) -> None:
-        super().__init__(
-            f"{num_tokens} tokens were given with {num_slots} slots; give one slot a token."
-        )
 
 
 class CacheEngine:
@@ -99,12 +48,9 @@ class CacheEngine:
         self.metadata = metadata
         self.kv_cache = kv_cache
         self.storage = storage
-        self._keys = ChunkKeyMaker(metadata)
+        self._transfers = Transfers(config, metadata, kv_cache, storage)
         self._layout = ChunkLayout(namespace(metadata), kv_cache.spec)
         self._chunk_size = metadata.chunk_size
-        self._slot_logging = False
-        self._counters: dict[str, float] = dict.fromkeys(_COUNTERS, 0)
-        self._counting = threading.Lock()
 
     @classmethod
     def build(cls, config: EngineConfig, metadata: EngineMetadata) -> Self:
@@ -140,19 +86,7 @@ class CacheEngine:
         chunks after a gap cannot be retrieved. Raises InvalidTokens,
         SlotCountMismatch and SlotOutOfBounds before anything moves.
         """
-        array = self._check(tokens, runs)
-        started = time.perf_counter()
-        num_stored = 0
-        if phase is Phase.PREFILL or self.config.save_decode_cache:
-            num_stored = self._store(array, runs)
-        self._count(
-            store_requests=1,
-            offered_tokens=array.size,
-            stored_tokens=num_stored,
-            store_seconds=time.perf_counter() - started,
-        )
-        self._log_slots("store", request_id, array.size, runs)
-        return StoreResult(array.size, num_stored)
+        return self._transfers.store(tokens, runs, request_id, phase)
 
     def retrieve(self, tokens: Tokens, runs: Sequence[SlotRun], request_id: str) -> RetrieveResult:
         """Copy the KV of the longest stored prefix of `tokens` to the first slots of
@@ -160,20 +94,7 @@ class CacheEngine:
         prefix shorter than min_retrieve_tokens is left alone. Raises as store
         does.
         """
-        array = self._check(tokens, runs)
-        started = time.perf_counter()
-        try:
-            num_retrieved = self._retrieve(array, runs)
-        finally:
-            self.storage.let_go(request_id)
-        self._count(
-            retrieve_requests=1,
-            requested_tokens=array.size,
-            retrieved_tokens=num_retrieved,
-            retrieve_seconds=time.perf_counter() - started,
-        )
-        self._log_slots("retrieve", request_id, array.size, runs)
-        return RetrieveResult(array.size, num_retrieved)
+        return self._transfers.retrieve(tokens, runs, request_id)
 
     def store_chunks(
         self, hashes: Sequence[bytes], runs: Sequence[SlotRun], request_id: str
@@ -181,18 +102,7 @@ class CacheEngine:
         """As store, for whole chunks whose hashes are known: the KV of chunk i lies at
         the i-th chunk_size slots of `runs`. Raises SlotCountMismatch and
         SlotOutOfBounds before anything moves."""
-        num_tokens = len(hashes) * self._chunk_size
-        self._check_runs(num_tokens, runs)
-        started = time.perf_counter()
-        num_stored = self._store_keys(self._as_keys(hashes), runs)
-        self._count(
-            store_requests=1,
-            offered_tokens=num_tokens,
-            stored_tokens=num_stored,
-            store_seconds=time.perf_counter() - started,
-        )
-        self._log_slots("store", request_id, num_tokens, runs)
-        return StoreResult(num_tokens, num_stored)
+        return self._transfers.store_chunks(hashes, runs, request_id)
 
     def retrieve_chunks(
         self, hashes: Sequence[bytes], offset: int, runs: Sequence[SlotRun], request_id: str
@@ -202,51 +112,24 @@ class CacheEngine:
         first chunk on. What is retrieved ends before the first chunk that is not
         stored. Raises SlotCountMismatch if the tokens reach beyond the chunks, and
         SlotOutOfBounds, before anything moves."""
-        num_tokens = count_slots(runs)
-        if offset < 0 or offset + num_tokens > len(hashes) * self._chunk_size:
-            raise SlotCountMismatch(len(hashes) * self._chunk_size - offset, num_tokens)
-        self.kv_cache.check_slots(runs)
-        started = time.perf_counter()
-        parts = _parts_after(offset, runs, self._chunk_size)
-
-        def scatter(position: int, chunk: torch.Tensor) -> None:
-            skipped = offset if position == 0 else 0
-            wanted = chunk.narrow(-2, skipped, count_slots(parts[position]))
-            self.kv_cache.scatter(wanted, parts[position])
-
-        keys = self._as_keys(hashes)
-        try:
-            num_chunk_tokens = self.storage.retrieve(
-                keys, [self._chunk_size] * len(keys), 0, scatter
-            )
-        finally:
-            self.storage.let_go(request_id)
-        num_retrieved = min(max(0, num_chunk_tokens - offset), num_tokens)
-        self._count(
-            retrieve_requests=1,
-            requested_tokens=num_tokens,
-            retrieved_tokens=num_retrieved,
-            retrieve_seconds=time.perf_counter() - started,
-        )
-        self._log_slots("retrieve", request_id, num_tokens, runs)
-        return RetrieveResult(num_tokens, num_retrieved)
+        return self._transfers.retrieve_chunks(hashes, offset, runs, request_id)
 
     def lookup(self, tokens: Tokens) -> int:
         """How many leading tokens are stored in a tier that is read; changes nothing."""
         array = as_token_array(tokens)
-        hits = self.storage.count_prefix(self._storable_keys(array))
+        hits = self.storage.count_prefix(self._transfers.storable_keys(array))
         return min(hits * self._chunk_size, array.size)
 
     def count(self, prompt: Prompt) -> int:
         """How many leading chunks of the prompt are stored in a tier that is read. Those
         in memory stay there until the request retrieves them, is forgotten, or
         pin_timeout_sec have passed."""
-        return self.storage.promise(prompt.request_id, self._as_keys(prompt.hashes))
+        return self.storage.promise(prompt.request_id, self._transfers.as_keys(prompt.hashes))
 
     def load(self, prompt: Prompt, go_on: Callable[[], bool]) -> int:
         """As count, after chunks of slower tiers were brought into memory, as far as there
         is room and for as long as `go_on()`."""
-        keys = self._as_keys(prompt.hashes)
+        keys = self._transfers.as_keys(prompt.hashes)
         ends = [prompt.tokens_of(position + 1) for position in range(len(keys))]
         sizes = [end - position * prompt.chunk_size for position, end in enumerate(ends)]
         return self.storage.load_and_promise(prompt.request_id, keys, sizes, go_on)
@@ -331,13 +214,13 @@ class CacheEngine:
     @property
     def slot_logging(self) -> bool:
         """Whether every store and retrieve logs its slots."""
-        return self._slot_logging
+        return self._transfers.slot_logging
 
     def enable_slot_logging(self) -> None:
-        self._slot_logging = True
+        self._transfers.slot_logging = True
 
     def disable_slot_logging(self) -> None:
-        self._slot_logging = False
+        self._transfers.slot_logging = False
 
     def usage(self) -> dict[str, BackendUsage]:
         """Memory and chunks by backend."""
@@ -345,10 +228,8 @@ class CacheEngine:
 
     def counters(self) -> dict[str, float]:
         """What was done since the start; the names never change."""
-        with self._counting:
-            counted = dict(self._counters)
         evicted = self.storage.local_cpu.tally.snapshot().counts[Count.EVICTED_CHUNKS]
-        return {**counted, "evicted_chunks": int(evicted)}
+        return {**self._transfers.counters(), "evicted_chunks": int(evicted)}
 
     def load_chunk_files(
         self, root: Path, *, max_chunks: int, max_failed_keys: int, go_on: Callable[[], bool]
@@ -369,16 +250,6 @@ class CacheEngine:
         slower tiers, and let go of them; calls in flight end on their own."""
         self.storage.close()
 
-    def _check(self, tokens: Tokens, runs: Sequence[SlotRun]) -> TokenArray:
-        array = as_token_array(tokens)
-        self._check_runs(array.size, runs)
-        return array
-
-    def _check_runs(self, num_tokens: int, runs: Sequence[SlotRun]) -> None:
-        if count_slots(runs) != num_tokens:
-            raise SlotCountMismatch(num_tokens, count_slots(runs))
-        self.kv_cache.check_slots(runs)
-
     def _mock(self, tokens: TokenRange) -> tuple[TokenArray, list[SlotRun]]:
         num_tokens = tokens.end - tokens.start
         if num_tokens > self.kv_cache.num_slots:
@@ -387,74 +258,6 @@ class CacheEngine:
             np.arange(tokens.start, tokens.end, dtype=np.int64),
             [SlotRun(0, num_tokens - 1)],
         )
-
-    def _as_keys(self, hashes: Sequence[bytes]) -> list[ChunkKey]:
-        return [ChunkKey(self._layout.namespace, digest) for digest in hashes]
-
-    def _storable_keys(self, tokens: TokenArray) -> list[ChunkKey]:
-        if not self.config.save_unfull_chunk:
-            tokens = tokens[: tokens.size - tokens.size % self._chunk_size]
-        return self._keys.make(tokens)
-
-    def _store(self, tokens: TokenArray, runs: Sequence[SlotRun]) -> int:
-        return self._store_keys(self._storable_keys(tokens), runs)
-
-    def _store_keys(self, keys: Sequence[ChunkKey], runs: Sequence[SlotRun]) -> int:
-        parts = list(split_runs(runs, self._chunk_size))[: len(keys)]
-
-        def gather(position: int, chunk: torch.Tensor) -> None:
-            self.kv_cache.gather(parts[position], chunk)
-
-        outcome = self.storage.store(keys, [count_slots(part) for part in parts], gather)
-        if outcome.stopped is not None:
-            self._count(**{f"stores_stopped_{outcome.stopped.value}": 1})
-        return outcome.num_stored
-
-    def _retrieve(self, tokens: TokenArray, runs: Sequence[SlotRun]) -> int:
-        keys = self._storable_keys(tokens)
-        parts = list(split_runs(runs, self._chunk_size))[: len(keys)]
-
-        def scatter(position: int, chunk: torch.Tensor) -> None:
-            self.kv_cache.scatter(chunk, parts[position])
-
-        sizes = [count_slots(part) for part in parts]
-        return self.storage.retrieve(keys, sizes, self.config.min_retrieve_tokens, scatter)
-
-    def _count(self, **increments: float) -> None:
-        with self._counting:
-            for name, amount in increments.items():
-                self._counters[name] += amount
-
-    def _log_slots(
-        self, direction: str, request_id: str, num_tokens: int, runs: Sequence[SlotRun]
-    ) -> None:
-        if not self._slot_logging:
-            return
-        line = {
-            "event": "kvcache_slots",
-            "request_id": request_id,
-            "direction": direction,
-            "num_tokens": num_tokens,
-            "slots": compress_slots(runs),
-        }
-        logger.info(json.dumps(line))
-
-
-def _parts_after(offset: int, runs: Sequence[SlotRun], chunk_size: int) -> list[Sequence[SlotRun]]:
-    """The slots of each chunk in turn, where the first chunk lacks its first `offset`."""
-    # Slots that stand for what is skipped make the cut fall where chunks end.
-    skipped = [SlotRun(0, offset - 1)] if offset else []
-    first, *others = split_runs([*skipped, *runs], chunk_size)
-    return [first[len(skipped) :], *others]
-
-
-_COUNTERS = tuple(
-    chain(
-        ("store_requests", "offered_tokens", "stored_tokens", "store_seconds"),
-        ("retrieve_requests", "requested_tokens", "retrieved_tokens", "retrieve_seconds"),
-        (f"stores_stopped_{refusal.value}" for refusal in Refusal),
-    )
-)
 
 
 def _no_memory(error: Exception) -> ConfigError:
