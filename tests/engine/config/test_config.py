@@ -192,6 +192,11 @@ def test_load__value_of_another_spelling__is_converted(
         ("controlplane_url", "http://user:pass@x"),
         ("controlplane_url", "http://x:99999"),
         ("controlplane_url", "x"),
+        ("controlplane_url", "http://x/?y"),
+        ("controlplane_url", "http://x y"),
+        ("controlplane_url", "http://x\n"),
+        ("controlplane_url", "http://xn--zz--"),
+        ("controlplane_url", "http://300.300.300.300"),
         ("internal_api_server_port_start", 0),
     ],
 )
