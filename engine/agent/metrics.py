@@ -239,10 +239,6 @@ def _of_tiers(cache: CacheEngine) -> Iterator[Metric]:
     )
 
 
-def _written(number: int | None) -> str:
-    return "" if number is None else str(number)
-
-
 def _gauge(name: str, help_text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"kvplane_{name}", help_text, value=value)
 

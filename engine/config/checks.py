@@ -96,6 +96,9 @@ def hide_credentials(value: object) -> str:
     url = str(value)
     parts = urlsplit(url)
     location = parts.netloc
+    if location and "@" not in location and "@" in url:
+        # A password with a character that ends the host: what stands before the @ may be it.
+        return f"{parts.scheme}://{HIDDEN}@{url.rpartition('@')[2]}"
     if "@" in location:
         # Taking the URL apart and putting it together would lose an empty host.
         shown = f"{HIDDEN}@{location.rpartition('@')[2]}"
