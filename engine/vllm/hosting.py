@@ -42,7 +42,8 @@ class AgentHost:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner() as runner:
+                runner.run(self._serve())
         except Exception:
             # vLLM serves on without its agent.
             logger.exception("The agent has ended")

@@ -50,7 +50,7 @@ def test_host__no_event_loop_to_be_had__stop_returns(
 ) -> None:
     port = free_ports(2)
     with monkeypatch.context() as patched:
-        patched.setattr(asyncio, "new_event_loop", fail)
+        patched.setattr(asyncio.events, "new_event_loop", fail)
         patched.setattr(hosting, "_STOP_SECONDS", 0.5)
         host = AgentHost(make_worker(internal_api_server_port_start=port), 1)
         eventually(lambda: "The agent has ended" in caplog.text)
