@@ -26,14 +26,27 @@ class Work(StrEnum):
     CHECKSUM = "checksum"
     """Hashing paged KV, on every processor: one check after the other."""
     CHANGE = "change"
-    """Short changes: configuration, modes, clear."""
+    """Short changes: configuration, modes. They are what helps against a store that
+    hangs, so nothing that waits for one is among them."""
+    WAITING_CHANGE = "waiting-change"
+    """Changes that may wait for other machines: clear, lookups that are made anew."""
+    REPORT = "report"
+    """Reading more than the event loop has time for."""
     LOOKUP = "lookup"
     """Waiting for what other threads or processes find out."""
     PARSING = "parsing"
     """Reading a request that is too long to be read on the event loop."""
 
 
-_THREADS = {Work.TRANSFER: 2, Work.CHECKSUM: 1, Work.CHANGE: 2, Work.LOOKUP: 2, Work.PARSING: 1}
+_THREADS = {
+    Work.TRANSFER: 2,
+    Work.CHECKSUM: 1,
+    Work.CHANGE: 2,
+    Work.WAITING_CHANGE: 2,
+    Work.REPORT: 2,
+    Work.LOOKUP: 2,
+    Work.PARSING: 1,
+}
 
 # What moves or hashes many bytes steps back when the processors are short, so that
 # short calls and the engine around the agent go first. Idle processors are used as
