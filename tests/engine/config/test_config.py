@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config import KEYS, Applies, ConfigError, EngineConfig
+from engine.config import KEYS, Applies, ConfigError, EngineConfig, FixedBecause
 from engine.contract import schemas
 
 MUTABLE = [name for name, key in KEYS.items() if key.mutable]
@@ -414,6 +414,17 @@ def test_load__file_is_no_yaml__is_refused_naming_the_file_and_showing_no_line(
     assert str(file) in str(refused.value)
     assert "hunter2" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_update__key_that_is_fixed_in_this_process__is_refused_and_described_so() -> None:
+    config = EngineConfig.load(fixed={"save_unfull_chunk": FixedBecause.BLOCKS})
+    update = config.update({"save_unfull_chunk": True, "min_retrieve_tokens": 5})
+    assert update.updated == {"min_retrieve_tokens": 5}
+    assert update.errors == {"save_unfull_chunk": "Config is not mutable at runtime"}
+    described = config.schema()["keys"]["save_unfull_chunk"]
+    assert (described["mutable"], described["applies"]) == (False, "never")
+    assert "whole blocks" in described["help"]
+    assert EngineConfig.load().update({"save_unfull_chunk": True}).errors == {}
 
 
 def test_load__file_is_no_yaml__says_where(tmp_path: Path) -> None:
