@@ -13,7 +13,7 @@ from engine.storage import UnknownBackend
 async def clear_cache(call: Call) -> dict[str, object]:
     locations = cast(list[str], call.values.get("locations", []))
     try:
-        removed = await call.agent.workers.run(Work.CLEAR, call.cache.clear, locations)
+        removed = await call.agent.workers.run(Work.WAITING_CHANGE, call.cache.clear, locations)
     except UnknownBackend as error:
         raise unknown_backend(error) from None
     return {"status": "success", "num_removed": sum(removed.values()), "removed": removed}

@@ -29,7 +29,7 @@ async def reset_statistics(call: Call) -> dict[str, object]:
 
 
 async def show_statistics(call: Call) -> Mapping[str, object]:
-    return await call.agent.workers.run(Work.CHANGE, _fresh_status, _statistics(call))
+    return await call.agent.workers.run(Work.REPORT, _fresh_status, _statistics(call))
 
 
 def _fresh_status(statistics: ChunkStatistics) -> Mapping[str, object]:

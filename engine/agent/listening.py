@@ -1,9 +1,11 @@
 """Sockets that the agents of a process listen on, and the URLs they have."""
 
+import contextlib
 import ipaddress
 import os
 import socket
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from urllib.parse import SplitResult, urlsplit
 
 from engine.config import ConfigError
 
@@ -46,20 +48,34 @@ def url_of(bound: socket.socket, controlplane_url: str | None) -> str:
     plane."""
     host, port = bound.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
-        host = _address_towards(controlplane_url, bound.family)
+        host = _address_towards(controlplane_url, _families(bound))
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _address_towards(controlplane_url: str | None, family: socket.AddressFamily) -> str:
-    target = urlsplit(controlplane_url or "")
+def _families(bound: socket.socket) -> list[socket.AddressFamily]:
+    """How the socket can be reached: one for IPv6 may take IPv4 as well."""
+    families = [bound.family]
+    if bound.family is socket.AddressFamily.AF_INET6 and not bound.getsockopt(
+        socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
+    ):
+        families.append(socket.AddressFamily.AF_INET)
+    return families
+
+
+def _address_towards(controlplane_url: str | None, families: Sequence[socket.AddressFamily]) -> str:
+    for family in families:
+        with contextlib.suppress(OSError):
+            return _own_address(urlsplit(controlplane_url or ""), family)
+    return socket.getfqdn()
+
+
+def _own_address(target: SplitResult, family: socket.AddressFamily) -> str:
+    """Raises OSError if the target cannot be reached that way."""
     loopback = "::1" if family is socket.AddressFamily.AF_INET6 else "127.0.0.1"
-    try:
-        address = socket.getaddrinfo(
-            target.hostname or loopback, target.port or 80, family, socket.SOCK_DGRAM
-        )[0][4]
-        # Connecting a datagram socket sends nothing; it only picks the route.
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect(address)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return socket.getfqdn()
+    address = socket.getaddrinfo(
+        target.hostname or loopback, target.port or 80, family, socket.SOCK_DGRAM
+    )[0][4]
+    # Connecting a datagram socket sends nothing; it only picks the route.
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(address)
+        return str(probe.getsockname()[0])

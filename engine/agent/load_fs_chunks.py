@@ -92,6 +92,11 @@ def _chunk_directory(config: EngineConfig, config_path: str) -> Path:
     """The directory that the file's remote_url names. Raises CannotLoad."""
     path = _permitted(config, config_path)
     try:
+        if path.exists() and not path.is_file():
+            # Opening a pipe would wait for whoever writes to it.
+            raise CannotLoad(
+                config_path, "Configuration file cannot be read: it is no regular file."
+            )
         with path.open("rb") as file:
             document = yaml.safe_load(file.read(_MAX_CONFIG_BYTES).decode("utf-8"))
     except FileNotFoundError:

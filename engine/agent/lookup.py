@@ -23,7 +23,7 @@ async def close_lookup(call: Call) -> dict[str, object]:
     lookup = call.agent.lookup
     if _is_dry(call):
         return {"old": lookup.name, **_end(call)}
-    old = await call.agent.workers.run(Work.CHANGE, lookup.close)
+    old = await call.agent.workers.run(Work.WAITING_CHANGE, lookup.close)
     return {"old": old, **_end(call)}
 
 
@@ -70,7 +70,7 @@ async def _replace(call: Call) -> Replacement:
     lookup = call.agent.lookup
     change = lookup.preview if _is_dry(call) else lookup.create
     try:
-        return await call.agent.workers.run(Work.CHANGE, change)
+        return await call.agent.workers.run(Work.WAITING_CHANGE, change)
     except LookupUnavailable as error:
         raise ContractError(400, "Lookup unavailable", str(error)) from None
 

@@ -239,10 +239,6 @@ def _of_tiers(cache: CacheEngine) -> Iterator[Metric]:
     )
 
 
-def _written(number: int | None) -> str:
-    return "" if number is None else str(number)
-
-
 def _gauge(name: str, help_text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"kvplane_{name}", help_text, value=value)
 
@@ -257,7 +253,7 @@ def _by_backend(name: str, help_text: str, values: dict[str, int]) -> Metric:
 async def show_metrics(call: Call) -> str:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(AgentCollector(call.agent))
-    text = await call.agent.workers.run(Work.CHANGE, generate_latest, registry)
+    text = await call.agent.workers.run(Work.REPORT, generate_latest, registry)
     return text.decode("utf-8")
 
 

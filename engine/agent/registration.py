@@ -8,11 +8,13 @@ import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
 
 from engine.agent.agent import Agent
+from engine.config.secrecy import HIDDEN
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,9 @@ LEAVE_PATH = "/api/v1/enrol/leave"
 FAREWELL_SECONDS = 2.0
 """How long an agent that ends waits for its control plane at most."""
 _ANSWER_SECONDS = 10.0
+# So much of an answer is read, and shown: whatever answers may never come to an end.
+_READ_BYTES = 4_096
+_SHOWN_CHARACTERS = 500
 # Refusals that pass by themselves (RFC 9110, 15.5.9; RFC 6585, 4).
 _PASSING = frozenset({408, 429})
 
@@ -51,9 +56,9 @@ async def register(agent: Agent, url: str, backoff: Backoff | None = None) -> No
         return
     _warn_if_readable(target.url)
     request = target.request(ENROL_PATH, registration_of(agent, url))
-    async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS) as client:
+    async with _client() as client:
         for delay in (backoff or Backoff()).delays():
-            if await _is_settled(client, request, agent.name):
+            if await _is_settled(client, target, request, agent.name):
                 return
             await asyncio.sleep(delay)
 
@@ -67,22 +72,19 @@ async def deregister(agent: Agent) -> None:
         return
     request = target.request(LEAVE_PATH, departure_of(agent))
     try:
-        async with (
-            asyncio.timeout(FAREWELL_SECONDS),
-            httpx.AsyncClient(trust_env=False) as client,
-        ):
-            answer = await client.send(request)
+        async with _client() as client:
+            answer = await _send(client, target, request, FAREWELL_SECONDS)
     except (httpx.HTTPError, TimeoutError) as error:
         logger.warning("Control plane not told that %s ends: %r.", agent.name, error)
         return
-    if answer.is_success:
+    if httpx.codes.is_success(answer.status):
         logger.info("Told the control plane that %s ends.", agent.name)
         return
     logger.warning(
-        "The control plane did not take that %s ends (%d): %.500r.",
+        "The control plane did not take that %s ends (%d): %r.",
         agent.name,
-        answer.status_code,
-        answer.text,
+        answer.status,
+        answer.said,
     )
 
 
@@ -113,49 +115,122 @@ def registration_of(agent: Agent, url: str) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class _Target:
-    """A control plane and the token that it is told things with."""
+    """A control plane, and the secrets that it is told."""
 
     url: str
-    token: str
+    enrolment_token: str
+    agent_token: str | None
 
     def request(self, path: str, document: dict[str, object]) -> httpx.Request:
-        return httpx.Request(
-            "POST",
-            self.url.rstrip("/") + path,
-            headers={"authorization": f"Bearer {self.token}", "user-agent": "kvplane-agent"},
-            json=document,
-        )
+        headers = {
+            "authorization": f"Bearer {self.enrolment_token}",
+            "user-agent": "kvplane-agent",
+            "accept-encoding": "identity",
+        }
+        return httpx.Request("POST", self.url.rstrip("/") + path, headers=headers, json=document)
+
+    def without_secrets(self, text: str) -> str:
+        """The text as it may be logged: some servers say again what they were told."""
+        for secret in (self.enrolment_token, self.agent_token):
+            if secret is not None:
+                text = text.replace(secret, HIDDEN)
+        return text
+
+
+class _Answer(NamedTuple):
+    """What came back: the beginning of a body that is no success, and the header
+    `location`; both may be empty."""
+
+    status: int
+    said: str
+    location: str
 
 
 def _target_of(agent: Agent) -> _Target | None:
     """None if the configuration lacks the control plane or the enrolment token."""
     url, token = agent.config.controlplane_url, agent.config.enrolment_token
-    return None if url is None or token is None else _Target(url, token)
+    if url is None or token is None:
+        return None
+    return _Target(url, token, agent.config.agent_token)
 
 
-async def _is_settled(client: httpx.AsyncClient, request: httpx.Request, name: str) -> bool:
+def _client() -> httpx.AsyncClient:
+    """Trusts the authorities of certifi, this machine's, and those that OpenSSL's
+    variables SSL_CERT_FILE and SSL_CERT_DIR name."""
+    trusted = httpx.create_ssl_context(trust_env=False)
+    trusted.load_default_certs()
+    return httpx.AsyncClient(trust_env=False, timeout=None, verify=trusted)  # noqa: S113
+
+
+async def _send(
+    client: httpx.AsyncClient, target: _Target, request: httpx.Request, seconds: float
+) -> _Answer:
+    """Send once. Raises httpx.HTTPError, and TimeoutError after that many seconds."""
+    async with asyncio.timeout(seconds):
+        answer = await client.send(request, stream=True)
+        try:
+            beginning = await _beginning(answer)
+        finally:
+            await answer.aclose()
+    location = answer.headers.get("location", "")
+    return _Answer(
+        answer.status_code,
+        # Cut last, so that no part of a secret is left at the end.
+        target.without_secrets(beginning.decode("utf-8", "replace"))[:_SHOWN_CHARACTERS],
+        target.without_secrets(location)[:_SHOWN_CHARACTERS],
+    )
+
+
+async def _beginning(answer: httpx.Response) -> bytes:
+    """The body as far as it is of interest. Undecoded: compressed, a little would be
+    much."""
+    if answer.is_success:
+        return b""
+    beginning = bytearray()
+    async for part in answer.aiter_raw():
+        beginning += part
+        if len(beginning) >= _READ_BYTES:
+            break
+    return bytes(beginning)
+
+
+async def _is_settled(
+    client: httpx.AsyncClient, target: _Target, request: httpx.Request, name: str
+) -> bool:
     """Ask once. True if asking again cannot change the answer."""
     try:
-        answer = await client.send(request)
-    except httpx.HTTPError as error:
+        answer = await _send(client, target, request, _ANSWER_SECONDS)
+    except (httpx.HTTPError, TimeoutError) as error:
         logger.warning("Control plane not reached to register %s: %r; will retry.", name, error)
         return False
-    if answer.is_success:
+    if httpx.codes.is_success(answer.status):
         logger.info("Registered %s with the control plane at %s.", name, request.url.host)
         return True
-    if answer.is_client_error and answer.status_code not in _PASSING:
+    if httpx.codes.is_client_error(answer.status) and answer.status not in _PASSING:
         logger.error(
-            "The control plane refused to register %s (%d): %.500r. Correct controlplane_url "
+            "The control plane refused to register %s (%d): %r. Correct controlplane_url "
             "or enrolment_token and restart this agent, or register it by hand.",
             name,
-            answer.status_code,
-            answer.text,
+            answer.status,
+            answer.said,
         )
         return True
     logger.warning(
-        "The control plane answered %d when registering %s; will retry.", answer.status_code, name
+        "The control plane answered %d when registering %s; will retry. %s",
+        answer.status,
+        name,
+        _remedy(answer),
     )
     return False
+
+
+def _remedy(answer: _Answer) -> str:
+    if httpx.codes.is_redirect(answer.status):
+        return (
+            f"It sends us to {answer.location!r}, where no token is taken unasked; if the control "
+            "plane is there, set controlplane_url to it and restart this agent."
+        )
+    return f"It said {answer.said!r}."
 
 
 def _warn_if_readable(controlplane: str) -> None:

@@ -12,8 +12,8 @@ import uvicorn
 
 from engine.agent.agent import Agent
 from engine.agent.app import create_app
+from engine.agent.bounded_protocol import MAX_CONNECTIONS, BoundedHttpProtocol
 from engine.agent.listening import url_of
-from engine.agent.protocol import JSONHttpProtocol
 from engine.agent.registration import deregister, register
 from engine.contract.version import commit_id
 
@@ -122,7 +122,7 @@ async def _announce_and_register(server: _Server, listener: Listener, announce: 
 def _server_config(agent: Agent) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(agent),
-        http=JSONHttpProtocol,
+        http=BoundedHttpProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -130,5 +130,7 @@ def _server_config(agent: Agent) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        # So many are accepted at once, before the first of them can be turned away.
+        backlog=MAX_CONNECTIONS,
         timeout_graceful_shutdown=round(GRACE_SECONDS) + _LAST_ANSWERS_SECONDS,
     )

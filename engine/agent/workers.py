@@ -26,9 +26,13 @@ class Work(StrEnum):
     CHECKSUM = "checksum"
     """Hashing paged KV, on every processor: one check after the other."""
     CHANGE = "change"
-    """Short changes: configuration, modes."""
-    CLEAR = "clear"
-    """Removing chunks, of which a shared store may have millions."""
+    """Short changes: configuration, modes. They are what helps against a store that
+    hangs, so nothing that waits for one is among them."""
+    WAITING_CHANGE = "waiting-change"
+    """Changes that may wait for other machines, such as a clear of a store with millions of
+    chunks, and lookups that are made anew."""
+    REPORT = "report"
+    """Reading more than the event loop has time for."""
     LOOKUP = "lookup"
     """Waiting for what other threads or processes find out."""
     PARSING = "parsing"
@@ -39,7 +43,8 @@ _THREADS = {
     Work.TRANSFER: 2,
     Work.CHECKSUM: 1,
     Work.CHANGE: 2,
-    Work.CLEAR: 1,
+    Work.WAITING_CHANGE: 2,
+    Work.REPORT: 2,
     Work.LOOKUP: 2,
     Work.PARSING: 1,
 }

@@ -2,7 +2,7 @@
 
 from engine.config.engine_config import ConfigUpdate, EngineConfig
 from engine.config.errors import ConfigError, InvalidValueError
-from engine.config.key import Applies, ConfigKey, ValueType
+from engine.config.key import Applies, ConfigKey, FixedBecause, ValueType
 from engine.config.settings import KEYS
 from engine.config.sources import FILE_VARIABLE
 
@@ -14,6 +14,7 @@ __all__ = [
     "ConfigKey",
     "ConfigUpdate",
     "EngineConfig",
+    "FixedBecause",
     "InvalidValueError",
     "ValueType",
 ]

@@ -5,6 +5,8 @@ from ipaddress import ip_address
 from typing import cast
 from urllib.parse import urlsplit
 
+import httpx
+
 from engine.config.errors import ConfigError, InvalidValueError
 from engine.config.secrecy import HIDDEN, sounds_secret
 
@@ -28,9 +30,15 @@ def http_url(value: object) -> None:
     try:
         parts = urlsplit(str(value))
         port_is_valid = parts.port is None or parts.port > 0
-    except ValueError:
+        # What the client that will use it cannot take apart fails here, not later.
+        can_be_called = bool(httpx.URL(str(value)).host)
+    except (ValueError, httpx.InvalidURL):
         raise InvalidValueError("must be a URL such as https://kvplane.example:8000") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+    if (
+        parts.scheme not in ("http", "https")
+        or not (parts.hostname and port_is_valid and can_be_called)
+        or any(character in str(value) for character in "?# ")
+    ):
         raise InvalidValueError("must be a URL such as https://kvplane.example:8000")
     if parts.username is not None or parts.password is not None:
         raise InvalidValueError("must not hold a user name or a password")
@@ -88,6 +96,9 @@ def hide_credentials(value: object) -> str:
     url = str(value)
     parts = urlsplit(url)
     location = parts.netloc
+    if location and "@" not in location and "@" in url:
+        # A password with a character that ends the host: what stands before the @ may be it.
+        return f"{parts.scheme}://{HIDDEN}@{url.rpartition('@')[2]}"
     if "@" in location:
         # Taking the URL apart and putting it together would lose an empty host.
         shown = f"{HIDDEN}@{location.rpartition('@')[2]}"

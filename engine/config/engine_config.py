@@ -6,14 +6,14 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 from engine.config.checks import check_beside, check_together
 from engine.config.conversion import convert
 from engine.config.errors import InvalidValueError
-from engine.config.key import ConfigKey
+from engine.config.key import ConfigKey, FixedBecause
 from engine.config.secrecy import HIDDEN, hide_secrets
 from engine.config.settings import KEYS, Settings
 from engine.config.sources import FILE_VARIABLE, Source, merge, read_environment, read_file
@@ -25,6 +25,7 @@ Subscriber = Callable[[object], None]
 UNKNOWN = "Unknown config"
 IMMUTABLE = "Config is not mutable at runtime"
 _NOTHING: Mapping[str, object] = MappingProxyType({})
+_NONE_FIXED: Mapping[str, FixedBecause] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,21 @@ class EngineConfig(Settings):
     replaced at once, so a reader sees an update whole or not at all.
     """
 
-    def __init__(self, values: Mapping[str, object], file: Path | None = None) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, object],
+        file: Path | None = None,
+        fixed: Mapping[str, FixedBecause] = _NONE_FIXED,
+    ) -> None:
         """`values` holds every key of KEYS, converted; `file` is where some of them were
-        read, if anywhere. Raises ConfigError if they contradict each other."""
+        read, if anywhere; `fixed` are keys that cannot change in this process, beside
+        those that never can. Raises ConfigError if values contradict each other."""
         check_together(values)
         self.file = file
+        self._keys = {
+            name: replace(key, change=fixed[name]) if name in fixed else key
+            for name, key in KEYS.items()
+        }
         self._values: Mapping[str, object] = MappingProxyType(
             {name: deepcopy(values[name]) for name in KEYS}
         )
@@ -63,10 +74,12 @@ class EngineConfig(Settings):
         environ: Mapping[str, str] = MappingProxyType({}),
         extra: Mapping[str, object] = _NOTHING,
         flags: Mapping[str, object] = _NOTHING,
+        fixed: Mapping[str, FixedBecause] = _NONE_FIXED,
     ) -> "EngineConfig":
         """Read all sources; a later one wins: defaults, the YAML file (`file`, else
         the one that KVPLANE_CONFIG_FILE names), the environment, `extra` (vLLM's
-        kv_connector_extra_config), `flags` (only those that were given).
+        kv_connector_extra_config), `flags` (only those that were given). `fixed` as for
+        the constructor.
 
         Raises ConfigError naming the key, its source and what is wrong.
         """
@@ -76,7 +89,7 @@ class EngineConfig(Settings):
         sources.append(read_environment(environ))
         sources.append(Source("kv_connector_extra_config", extra))
         sources.append(Source("the command line", flags))
-        return cls(merge(sources), file)
+        return cls(merge(sources), file, fixed)
 
     @property
     def values(self) -> Mapping[str, object]:
@@ -97,7 +110,7 @@ class EngineConfig(Settings):
 
     def schema(self) -> dict[str, object]:
         """Every key described, as `GET /conf/schema` answers."""
-        return {"keys": {name: key.describe() for name, key in KEYS.items()}}
+        return {"keys": {name: key.describe() for name, key in self._keys.items()}}
 
     def conf_hash(self) -> str:
         """SHA-256, hexadecimal, of all values including secrets, written as JSON
@@ -137,9 +150,9 @@ class EngineConfig(Settings):
         accepted: dict[str, object] = {}
         errors: dict[str, str] = {}
         for name, value in changes.items():
-            if name not in KEYS:
+            if name not in self._keys:
                 errors[name] = UNKNOWN
-            elif not KEYS[name].mutable:
+            elif not self._keys[name].mutable:
                 errors[name] = IMMUTABLE
             else:
                 try:

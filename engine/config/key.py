@@ -35,6 +35,7 @@ class FixedBecause(StrEnum):
     OPENED = "Fixed at the start: files, threads and connections were opened with it."
     LISTENING = "Fixed at the start: the ports are bound by it."
     IDENTITY = "Fixed at the start: the agent is known by it."
+    BLOCKS = "Fixed inside vLLM, whose KV moves in whole blocks."
     TRUST = "Never over the API: whoever changed it could take the agent over."
 
 

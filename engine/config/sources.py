@@ -34,8 +34,10 @@ def read_file(path: Path) -> Source:
         raise ConfigError(
             f"The configuration file '{path}' cannot be read: {error.strerror}."
         ) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"The configuration file '{path}' is not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"The configuration file '{path}' is not YAML: {_fault(error)}."
+        ) from error
     if document is None:
         document = {}
     if not isinstance(document, dict):
@@ -43,6 +45,16 @@ def read_file(path: Path) -> Source:
             f"The configuration file '{path}' must hold one mapping of keys to values."
         )
     return Source(f"file '{path}'", {str(name): value for name, value in document.items()})
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong, and where; without the line itself, in which a secret may stand."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
+    return " ".join(str(error).split())
 
 
 def read_environment(environ: Mapping[str, str]) -> Source:

@@ -30,6 +30,8 @@ _GRACE_S: Final = 1.0
 made anew is back within a few hundredths of a second."""
 _RECONNECT_MS: Final = 5
 _RECONNECT_MOST_MS: Final = 500
+_SOCKETS_A_WORKER: Final = 4
+"""Its own, and three of ZeroMQ that watch it."""
 _QUEUED_MESSAGES: Final = 100_000
 _WATCHED = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED
 
@@ -110,17 +112,25 @@ class Channel:
     """
 
     def __init__(self, addresses: Mapping[int, str], security: Callable[[str], Security]) -> None:
-        """`addresses` are the servers' by worker id; they need not be there yet."""
+        """`addresses` are the servers' by worker id; they need not be there yet. Raises
+        ZMQError if the system gives no sockets."""
         self._ranks = frozenset(addresses)
         self._numbers = itertools.count(1)
         self._orders = Orders()
         self._questions: dict[int, PendingQuestion] = {}
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context.max_sockets = _SOCKETS_A_WORKER * (1 + len(addresses))
         self._poller = zmq.Poller()
         self._poller.register(self._orders.fileno(), zmq.POLLIN)
-        self._workers = [
-            self._connect(rank, address, security(address)) for rank, address in addresses.items()
-        ]
+        try:
+            self._workers = [
+                self._connect(rank, address, security(address))
+                for rank, address in addresses.items()
+            ]
+        except zmq.ZMQError:
+            self._context.destroy(linger=0)
+            self._orders.close()
+            raise
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="lookup-channel", daemon=True)
         self._thread.start()

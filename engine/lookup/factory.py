@@ -4,6 +4,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+import zmq
+
 from engine.config import EngineConfig
 from engine.lookup.addresses import address_of
 from engine.lookup.bypass import BypassLookupClient
@@ -105,12 +107,23 @@ def _make_core(
 
     if core is Core.BYPASS:
         return _make_bypass(config, local, timeout_ms, tally)
-    channel = Channel(
-        {worker_id: address_of(config, worker_id) for worker_id in asked_workers(config)},
-        lambda address: security_of(address, config.agent_token),
-    )
+    channel = _open_channel(config)
     made = RPCLookupClient if core is Core.PLAIN else AsyncLookupClient
     return made(channel, root, timeout_ms, tally)
+
+
+def _open_channel(config: EngineConfig) -> Channel:
+    workers = asked_workers(config)
+    try:
+        return Channel(
+            {worker_id: address_of(config, worker_id) for worker_id in workers},
+            lambda address: security_of(address, config.agent_token),
+        )
+    except zmq.ZMQError as error:
+        raise LookupUnavailable(
+            f"A lookup client cannot connect to {len(workers)} workers: {error}. Let the process "
+            "open more files (ulimit -n), or ask fewer workers with lookup_server_worker_ids."
+        ) from error
 
 
 def _make_bypass(

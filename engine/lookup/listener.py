@@ -13,6 +13,7 @@ from engine.lookup.messages import MAX_MESSAGE_BYTES
 from engine.lookup.security import Security
 
 _PRIVATE = 0o700
+_OWN = 0o600
 _LINGER_MS = 500
 
 
@@ -33,6 +34,7 @@ class Listener:
         security.secure_server(self.socket)
         try:
             self.socket.bind(bind_address(address))
+            _keep_others_out(address)
         except (zmq.ZMQError, OSError) as error:
             self.close()
             raise LookupUnavailable(
@@ -75,6 +77,14 @@ def _lock(address: str) -> int | None:
     with suppress(OSError):
         path.unlink()
     return descriptor
+
+
+def _keep_others_out(address: str) -> None:
+    """Whoever may write to a socket's file may connect; ZeroMQ leaves that to the umask.
+    Raises OSError."""
+    path = socket_path(address)
+    if path is not None:
+        path.chmod(_OWN)
 
 
 def _check_owner(directory: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 
 from engine.agent.agent import Agent
 from engine.agent.auth import check_exposure
@@ -30,17 +30,27 @@ class AgentHost:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer the calls in flight for some seconds, then let go of the port."""
-        loop, stop = self._started.result()
-        loop.call_soon_threadsafe(stop.set)
+        """Answer the calls in flight for some seconds, then let go of the port. No effect
+        on an agent that has ended by itself."""
+        try:
+            loop, stop = self._started.result(_STOP_SECONDS)
+            loop.call_soon_threadsafe(stop.set)
+        except (CancelledError, TimeoutError, RuntimeError):
+            # It never began, or its loop is closed; vLLM has more to let go of.
+            return
         self._thread.join(_STOP_SECONDS)
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner() as runner:
+                runner.run(self._serve())
         except Exception:
             # vLLM serves on without its agent.
             logger.exception("The agent has ended")
+        finally:
+            self._started.cancel()
+            # Who calls now is refused, and does not wait for an answer.
+            self._listener.socket.close()
 
     async def _serve(self) -> None:
         stop = asyncio.Event()

@@ -4,13 +4,16 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.config import ConfigError, EngineConfig
+from engine.config import ConfigError, EngineConfig, FixedBecause
 from engine.metadata import EngineMetadata, scheduler_metadata, worker_metadata
 from engine.vllm.errors import UnsupportedByConnector
 from engine.vllm.facts import KVFacts
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
+
+# Refused at the start, so it must not come by the API either.
+_FIXED = {"save_unfull_chunk": FixedBecause.BLOCKS}
 
 
 def load_config(vllm_config: "VllmConfig", facts: KVFacts) -> EngineConfig:
@@ -20,7 +23,7 @@ def load_config(vllm_config: "VllmConfig", facts: KVFacts) -> EngineConfig:
     transfer = vllm_config.kv_transfer_config
     extra = {} if transfer is None else dict(transfer.kv_connector_extra_config)
     keys = {**facts.as_keys(), "worker_ids": list(range(facts.world_size))}
-    config = EngineConfig.load(environ=os.environ, extra=extra, flags=keys)
+    config = EngineConfig.load(environ=os.environ, extra=extra, flags=keys, fixed=_FIXED)
     parallel = vllm_config.parallel_config
     if parallel.data_parallel_size > 1:
         rank = parallel.data_parallel_index
@@ -28,7 +31,7 @@ def load_config(vllm_config: "VllmConfig", facts: KVFacts) -> EngineConfig:
         keys["internal_api_server_port_start"] = config.internal_api_server_port_start + rank * (
             1 + facts.world_size
         )
-        config = EngineConfig.load(environ=os.environ, extra=extra, flags=keys)
+        config = EngineConfig.load(environ=os.environ, extra=extra, flags=keys, fixed=_FIXED)
     if config.chunk_size % facts.block_size:
         raise UnsupportedByConnector(
             f"'chunk_size' is {config.chunk_size}, which is no multiple of vLLM's block size "

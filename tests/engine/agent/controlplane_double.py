@@ -1,8 +1,10 @@
 """A small HTTP server that stands for a control plane's enrolment."""
 
 import json
+import socketserver
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
@@ -50,13 +52,40 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def controlplane(*statuses: int) -> Iterator[ControlPlaneDouble]:
-    """A double that runs in a thread."""
+def controlplane(*statuses: int, tls: ssl.SSLContext | None = None) -> Iterator[ControlPlaneDouble]:
+    """A double that runs in a thread, with `tls` over TLS."""
     with ControlPlaneDouble(list(statuses)) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        with _in_a_thread(server):
             yield server
-        finally:
-            server.shutdown()
-            thread.join()
+
+
+@contextmanager
+def saying(reply: Callable[[bytes], Iterable[bytes]]) -> Iterator[str]:
+    """The URL of a server that answers each request with those bytes, HTTP or not."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            received = self.request.recv(1 << 16)
+            try:
+                for part in reply(received):
+                    self.request.sendall(part)
+            except OSError:
+                return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        with _in_a_thread(server):
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+
+
+@contextmanager
+def _in_a_thread(server: socketserver.BaseServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import socket
 import threading
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -13,6 +15,7 @@ from engine.agent.agent import Agent
 from engine.agent.app import create_app
 from engine.agent.workers import Stopping, Work, Workers
 from engine.lookup.tally import SCHEDULER_EVENTS
+from tests.support.waiting import eventually
 
 ALL_SLOTS = {"slot_mapping": "[0,63]", "chunk_size": "16"}
 
@@ -319,3 +322,34 @@ def test_checksum__caller_gone__stops_hashing(agent: Agent, monkeypatch) -> None
     asyncio.run(create_app(agent)(scope, receive, send))
     assert len(turns) == 1
     assert sent == []
+
+
+def test_clear__remote_store_hangs__mode_bypass_and_metrics_are_answered_meanwhile(
+    make_worker, silent_url: str
+) -> None:
+    agent = make_worker(remote_url=f"redis://{silent_url}", blocking_timeout_secs=4.0)
+    client = TestClient(create_app(agent), base_url="http://127.0.0.1:7000")
+    clears = [threading.Thread(target=client.delete, args=("/cache/clear",)) for _ in range(2)]
+    for clear in clears:
+        clear.start()
+    eventually(lambda: agent.workers.busy)
+    answers = [
+        client.request(method, path).status_code
+        for method, path in (
+            ("PUT", "/freeze/enable"),
+            ("PUT", "/bypass/add?backend_name=RemoteBackend"),
+            ("GET", "/metrics"),
+        )
+    ]
+    assert answers == [200, 200, 200]
+    assert all(clear.is_alive() for clear in clears)
+    for clear in clears:
+        clear.join()
+    agent.workers.abandon()
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """Host and port of a store to which one can connect, and which says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"

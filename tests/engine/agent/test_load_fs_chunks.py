@@ -1,5 +1,6 @@
 """`POST /cache/load-fs-chunks`: chunk files of one engine warm another."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -188,6 +189,9 @@ def test_load__file_cannot_be_used__says_why(client: TestClient, config_file: Pa
         "Configuration file not found"
     )
     assert "cannot be read" in refusal(client, {"config_path": str(directory)})
+    os.mkfifo(directory / "pipe")
+    assert "cannot be read" in refusal(client, {"config_path": f"{directory}/pipe"})
+    assert refusal(client, {"config_path": f"{directory}/{'n' * 300}"})
     for content in ("a: [", "\0", "x: !!python/object:os.system {}"):
         config_file.write_text(content)
         assert "not YAML" in refusal(client, {"config_path": path})

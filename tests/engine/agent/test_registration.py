@@ -3,17 +3,28 @@
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from itertools import islice
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
+from engine.agent import registration
 from engine.agent.registration import FAREWELL_SECONDS, Backoff, deregister, register
 from engine.agent.server import Listener, serve
-from tests.engine.agent.controlplane_double import controlplane
+from tests.engine.agent.controlplane_double import controlplane, saying
 
+LOOPBACK = ip_address("127.0.0.1")
 FAST = Backoff(first=0.001, most=0.002)
 TOKENS = {"agent_token": "agent-secret", "enrolment_token": "enrol-secret"}
 
@@ -190,6 +201,114 @@ def test_serve__stopped__registers_at_the_start_and_leaves_at_the_end(make_worke
 
         asyncio.run(scenario())
     assert [said.path for said in server.enrolments] == ["/api/v1/enrol", "/api/v1/enrol/leave"]
+
+
+def ended_answer(head: bytes, body: bytes) -> bytes:
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
+
+
+@pytest.mark.parametrize("charset", [b"base64", b"undefined", b"idna", b"no-such"])
+def test_register__refusal_in_a_charset_that_is_none__is_shown(
+    make_worker, caplog: pytest.LogCaptureFixture, charset: bytes
+) -> None:
+    answer = ended_answer(b"400 No\r\nContent-Type: text/plain; charset=" + charset, b"go away\xff")
+    with saying(lambda request: [answer]) as url:
+        agent = make_worker(controlplane_url=url, **TOKENS)
+        settle(agent)
+        asyncio.run(deregister(agent))
+    assert caplog.text.count("go away") == 2
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"400 No"])
+def test_register__answer_without_an_end__is_read_no_further_than_shown(
+    make_worker, status: bytes
+) -> None:
+    sent: list[int] = []
+
+    def endless(request: bytes) -> Iterator[bytes]:
+        yield b"HTTP/1.1 %b\r\n\r\n" % status
+        while True:
+            yield b"x" * (1 << 20)
+            sent.append(1 << 20)
+
+    with saying(endless) as url:
+        agent = make_worker(controlplane_url=url, **TOKENS)
+        settle(agent)
+        asyncio.run(deregister(agent))
+    # What is more lay in the buffers of the system.
+    assert sum(sent) <= 64 << 20
+
+
+def test_register__answer_drop_by_drop__is_given_up_and_asked_again(
+    make_worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registration, "_ANSWER_SECONDS", 0.5)
+    requests: list[bytes] = []
+
+    def drops(request: bytes) -> Iterator[bytes]:
+        requests.append(request)
+        if len(requests) >= 3:
+            yield ended_answer(b"201 Created", b"")
+            return
+        yield b"HTTP/1.1 400 No\r\n\r\n"
+        while True:
+            time.sleep(0.02)
+            yield b"x"
+
+    with saying(drops) as url:
+        settle(make_worker(controlplane_url=url, **TOKENS))
+    assert len(requests) >= 3
+
+
+def test_register__answer_repeats_what_it_was_told__no_secret_is_logged(
+    make_worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    with saying(lambda request: [ended_answer(b"401 No", request)]) as url:
+        agent = make_worker(controlplane_url=url, **TOKENS)
+        settle(agent)
+        asyncio.run(deregister(agent))
+    assert "small-worker-0" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_register__sent_elsewhere__says_where_and_what_to_set(
+    make_worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    with controlplane(301, 201) as server:
+        settle(make_worker(controlplane_url=server.url, **TOKENS))
+    assert "http://127.0.0.1:1/elsewhere" in caplog.text
+    assert "set controlplane_url" in caplog.text
+
+
+def test_register__own_authority__is_trusted_where_the_machine_trusts_it(
+    make_worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with controlplane(201, tls=context) as server:
+        settle(make_worker(controlplane_url=f"https://127.0.0.1:{server.server_port}", **TOKENS))
+    assert len(server.enrolments) == 1
+
+
+def self_signed(directory: Path) -> Path:
+    """A certificate for this machine, with its key in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kvplane")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = directory / "own.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
+    return file
 
 
 def test_backoff__many_delays__grow_to_the_cap_with_jitter() -> None:

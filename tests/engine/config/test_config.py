@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config import KEYS, Applies, ConfigError, EngineConfig
+from engine.config import KEYS, Applies, ConfigError, EngineConfig, FixedBecause
 from engine.contract import schemas
 
 MUTABLE = [name for name, key in KEYS.items() if key.mutable]
@@ -192,6 +192,11 @@ def test_load__value_of_another_spelling__is_converted(
         ("controlplane_url", "http://user:pass@x"),
         ("controlplane_url", "http://x:99999"),
         ("controlplane_url", "x"),
+        ("controlplane_url", "http://x/?y"),
+        ("controlplane_url", "http://x y"),
+        ("controlplane_url", "http://x\n"),
+        ("controlplane_url", "http://xn--zz--"),
+        ("controlplane_url", "http://300.300.300.300"),
         ("internal_api_server_port_start", 0),
     ],
 )
@@ -387,6 +392,49 @@ def test_update__many_threads__every_change_is_counted_and_announced() -> None:
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        "enrolment_token: hunter2: x",
+        'agent_token: "hunter2\nchunk_size: 1',
+        "chunk_size: 2024-13-45",
+        "chunk_size: " + "9" * 5_000,
+        "[" * 5_000,
+        "? [hunter2]\n: 1",
+        "agent_token: !hunter 2",
+        "a: \x00",
+    ],
+)
+def test_load__file_is_no_yaml__is_refused_naming_the_file_and_showing_no_line(
+    tmp_path: Path, written: str
+) -> None:
+    file = tmp_path / "kvplane.yaml"
+    file.write_text(written)
+    with pytest.raises(ConfigError) as refused:
+        EngineConfig.load(file)
+    assert str(file) in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_update__key_that_is_fixed_in_this_process__is_refused_and_described_so() -> None:
+    config = EngineConfig.load(fixed={"save_unfull_chunk": FixedBecause.BLOCKS})
+    update = config.update({"save_unfull_chunk": True, "min_retrieve_tokens": 5})
+    assert update.updated == {"min_retrieve_tokens": 5}
+    assert update.errors == {"save_unfull_chunk": "Config is not mutable at runtime"}
+    described = config.schema()["keys"]["save_unfull_chunk"]
+    assert (described["mutable"], described["applies"]) == (False, "never")
+    assert "whole blocks" in described["help"]
+    assert EngineConfig.load().update({"save_unfull_chunk": True}).errors == {}
+
+
+def test_load__file_is_no_yaml__says_where(tmp_path: Path) -> None:
+    file = tmp_path / "kvplane.yaml"
+    file.write_text("chunk_size: 1\nmodel_name: a: b\n")
+    with pytest.raises(ConfigError, match="line 2, column 14"):
+        EngineConfig.load(file)
+
+
+@pytest.mark.parametrize(
     ("written", "shown"),
     [
         ("fs:///shared/kv", "fs:///shared/kv"),
@@ -394,6 +442,9 @@ def test_update__many_threads__every_change_is_counted_and_announced() -> None:
         ("redis://user:hunter2@h:6379/0", "redis://***@h:6379/0"),
         ("rediss://:hunter2@h?password=hunter2&db=1", "rediss://***@h?password=***&db=1"),
         ("redis://a@b:hunter2@h", "redis://***@h"),
+        ("redis://user:hunt/er2@h:6379/0", "redis://***@h:6379/0"),
+        ("redis://:hunt#er?2@h", "redis://***@h"),
+        ("fs:///shared/kv@site", "fs:///shared/kv@site"),
     ],
 )
 def test_snapshot__credentials_in_remote_url__are_hidden(written: str, shown: str) -> None:

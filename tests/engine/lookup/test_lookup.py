@@ -1,5 +1,7 @@
 """Lookups over sockets: what is answered, and what when nobody answers."""
 
+import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +11,7 @@ import pytest
 import zmq
 
 from engine.config import ConfigError, EngineConfig
-from engine.lookup import LookupUnavailable, Prompt
+from engine.lookup import LocalWorkers, LookupClients, LookupUnavailable, Prompt
 from engine.lookup.addresses import address_of
 from engine.lookup.channel import Channel
 from engine.lookup.listener import Listener
@@ -17,6 +19,7 @@ from engine.lookup.rpc import RPCLookupClient
 from engine.lookup.security import CurveSecurity, NoSecurity, Security
 from engine.lookup.server import LookupServer
 from engine.lookup.tally import SCHEDULER_EVENTS, WORKER_EVENTS, LookupTally
+from engine.metadata import scheduler_metadata
 from tests.engine.lookup.conftest import Deploy
 from tests.support.waiting import eventually
 
@@ -323,6 +326,42 @@ def test_server__made_in_a_fresh_directory__nobody_else_may_enter_it(
 ) -> None:
     deploy().serve()
     assert own_runtime_directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_server__any_umask__nobody_else_may_connect(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        listener = Listener(f"ipc://{tmp_path}/socket", NoSecurity())
+    finally:
+        os.umask(before)
+    assert (tmp_path / "socket").stat().st_mode & 0o077 == 0
+    listener.close()
+
+
+def test_create__hundreds_of_workers__are_all_connected_to(tmp_path: Path) -> None:
+    config = EngineConfig.load(flags={"world_size": 400, "lmcache_instance_id": "wide"})
+    clients = LookupClients(config, scheduler_metadata(config, "engine"), LocalWorkers())
+    assert clients.create().new == "LMCacheLookupClient"
+    clients.shut_down()
+
+
+def test_create__no_more_files__is_refused_with_a_remedy_and_the_old_one_stays() -> None:
+    config = EngineConfig.load(flags={"world_size": 64, "lmcache_instance_id": "narrow"})
+    clients = LookupClients(config, scheduler_metadata(config, "engine"), LocalWorkers())
+    clients.create()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_highest_file() + 20, limits[1]))
+    try:
+        with pytest.raises(LookupUnavailable, match="lookup_server_worker_ids"):
+            clients.create()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert clients.client_name == "LMCacheLookupClient"
+    clients.shut_down()
+
+
+def _highest_file() -> int:
+    return max(int(file.name) for file in Path("/proc/self/fd").iterdir())
 
 
 def free_port() -> int:

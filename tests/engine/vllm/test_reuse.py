@@ -203,6 +203,9 @@ def test_generate__frozen__stores_nothing(start: StartCached, plain: Plain) -> N
         assert cached.engine.generate(SHARED).tokens == plain["shared"].tokens
         assert cached.chunks() == 0
         cached.worker.put("/freeze/disable").raise_for_status()
+        # vLLM's KV moves in whole blocks: what cannot take effect is refused.
+        refused = cached.worker.post("/conf", json={"save_unfull_chunk": True}).json()
+        assert refused["errors"] == {"save_unfull_chunk": "Config is not mutable at runtime"}
         cached.engine.generate(SHARED)
         assert cached.chunks() > 0
 
