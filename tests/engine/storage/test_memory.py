@@ -201,7 +201,7 @@ def test_growing_pool__system_refuses__stays_as_it_is_and_says_so_once(
 def test_growing_pool__no_thread_can_be_had__stays_as_it_is_and_grows_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    memory = HostMemory(2 * SLOT, CPU, Pages.NORMAL)
+    memory = HostMemory(2 * SLOT, SLOT, NoPinning(), Pages.NORMAL)
     memory.grow(SLOT)
     pool = GrowingPool(memory, SLOT, 2, trigger=lambda: 0.0, step=lambda: 0.5)
 
