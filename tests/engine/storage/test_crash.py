@@ -29,11 +29,13 @@ def test_storage__killed_while_it_writes__serves_whole_chunks_or_none(tmp_path: 
         writer = forking.Process(target=write_until_killed, args=(str(tmp_path), seed, there))
         writer.start()
         there.close()
-        assert here.poll(60), "the writer did not start"
-        # Any moment will do: what is tried is that none of them does harm.
-        time.sleep(moments.random() * MOST_SECONDS_ALIVE)
-        writer.kill()
-        writer.join()
+        try:
+            assert here.poll(60), "the writer did not start"
+            # Any moment will do: what is tried is that none of them does harm.
+            time.sleep(moments.random() * MOST_SECONDS_ALIVE)
+        finally:
+            writer.kill()
+            writer.join()
         here.close()
         unfinished.update(tmp_path.rglob("*tmp*"))
         served += check_everything(tmp_path, expected)
