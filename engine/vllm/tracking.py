@@ -1,8 +1,6 @@
 """What the scheduler's side remembers of a request."""
 
 import json
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,7 +24,7 @@ class TrackedRequest:
     """One request from its first lookup to its end.
 
     `num_kept` are leading chunks that are stored already, or that a save was planned
-    for. `attempt` counts loads that failed.
+    for.
     """
 
     request: "Request"
@@ -36,18 +34,17 @@ class TrackedRequest:
     """Of the whole chunks of the tokens so far."""
     offer: Offer | None = None
     """What the last lookup found; None before the first, and once it was used."""
-    load: Offer | None = None
-    """What is to be loaded in the coming step, if anything is."""
     num_kept: int = 0
-    end: int = 0
-    """Tokens that are computed after the last planned step."""
-    saving: deque[Sequence[bytes]] = field(default_factory=deque)
-    """The chunks of each save that is under way, in order."""
-    reports: int = 0
-    """Workers that have done the first of those saves."""
-    attempt: int = 0
+    is_loading: bool = False
+    """A load was planned and is not reported yet."""
+    has_failed: bool = False
+    """A load was reported as failed."""
+    may_save: bool = True
+    """False if the request goes on with KV from before the cache was cleared."""
+    waits_for: bytes | None = None
+    """The first chunk that the last lookup did not find; None if it found all."""
     waiting_since: float | None = None
-    """When the request began to wait for others' saves; None while it does not."""
+    """When the request began to wait for others' saves; None if it never did."""
 
     def hash_chunks(self) -> list[bytes]:
         """Hashes of all whole chunks of the tokens that are known now."""
@@ -63,10 +60,13 @@ class TrackedRequest:
 
 def is_cacheable(request: "Request") -> bool:
     """Whether KV of this request depends on nothing but what its salt tells. Whoever
-    wants the log probabilities of the prompt needs it computed."""
+    wants the log probabilities of the prompt needs it computed. The input of a
+    resumable request (streaming) changes while it runs: tokens are taken back, images
+    are added."""
     parameters = request.sampling_params
     return (
-        request.prompt_token_ids is not None
+        not request.resumable
+        and request.prompt_token_ids is not None
         and request.prompt_embeds is None
         and parameters is not None
         and parameters.prompt_logprobs is None
