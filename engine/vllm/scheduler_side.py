@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from engine.config import EngineConfig
 from engine.lookup import PENDING, LookupClients, Pending, Prompt
 from engine.metadata import EngineMetadata
+from engine.vllm.adapters import Adapters
 from engine.vllm.plans import LoadPlan, SavePlan, StepPlan, WorkerReport
 from engine.vllm.saves_under_way import SavesUnderWay
 from engine.vllm.tracking import Offer, TrackedRequest, is_cacheable, salted_root
@@ -30,6 +31,7 @@ class SchedulerSide:
         self._chunk_size = metadata.chunk_size
         self._block_size = config.block_size
         self._clients = clients
+        self._adapters = Adapters()
         self._requests: dict[str, TrackedRequest] = {}
         self._saves = SavesUnderWay(metadata.world_size)
         # What the next plan will tell.
@@ -41,9 +43,9 @@ class SchedulerSide:
         """How many tokens after the first `num_computed` can be loaded: whole blocks, and
         never the last token, which vLLM computes. PENDING while that is being found
         out."""
-        if not is_cacheable(request):
-            return 0
         tracked = self._track(request)
+        if tracked is None:
+            return 0
         tracked.may_save = True
         if tracked.has_failed or self._clears:
             # A load that failed would fail again, and again.
@@ -141,10 +143,15 @@ class SchedulerSide:
         """Whether the workers must hear something even if no request runs."""
         return self._clears
 
-    def _track(self, request: "Request") -> TrackedRequest:
+    def _track(self, request: "Request") -> TrackedRequest | None:
+        """None if KV of the request must not be cached."""
+        if not is_cacheable(request):
+            return None
         tracked = self._requests.get(request.request_id)
         if tracked is None:
-            root = salted_root(request, self._model_name, self._chunk_size)
+            root = salted_root(request, self._adapters, self._model_name, self._chunk_size)
+            if root is None:
+                return None
             tracked = TrackedRequest(request, root, self._chunk_size)
             self._requests[request.request_id] = tracked
         return tracked

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.tokens import as_token_array, chunk_hashes, root_hash
+from engine.vllm.adapters import Adapters
 
 if TYPE_CHECKING:
     from vllm.v1.request import Request
@@ -73,11 +74,20 @@ def is_cacheable(request: "Request") -> bool:
     )
 
 
-def salted_root(request: "Request", model_name: str, chunk_size: int) -> bytes:
+def salted_root(
+    request: "Request", adapters: Adapters, model_name: str, chunk_size: int
+) -> bytes | None:
     """The root of the request's chunk hashes: what besides the tokens its KV depends
-    on, a tenant's salt, an adapter, images, is part of it."""
-    adapter = None if request.lora_request is None else request.lora_request.lora_name
-    media = [feature.identifier for feature in request.mm_features or ()]
+    on, a tenant's salt, an adapter, images and where they are, is part of it. None if
+    its KV must not be cached."""
+    adapter = None
+    if request.lora_request is not None:
+        adapter = adapters.key_of(request.lora_request)
+        if adapter is None:
+            return None
+    media = [
+        [feature.identifier, feature.mm_position.offset] for feature in request.mm_features or ()
+    ]
     salt = ""
     if request.cache_salt or adapter or media:
         salt = json.dumps([request.cache_salt, adapter, media])
