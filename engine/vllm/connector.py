@@ -69,25 +69,41 @@ class KVPlaneConnector(KVConnectorBase_V1):
         self, request: "Request", num_computed_tokens: int
     ) -> tuple[int | None, bool]:
         matched = self._for_scheduler.side.matched_tokens(request, num_computed_tokens)
-        return (None, False) if isinstance(matched, Pending) else (matched, False)
+        # Loads happen between steps: vLLM's model runners compute wrong tokens after one
+        # that failed within a step (https://github.com/vllm-project/vllm/issues/49250).
+        return (None, False) if isinstance(matched, Pending) else (matched, matched > 0)
 
     def update_state_after_alloc(
         self, request: "Request", blocks: "KVCacheBlocks", num_external_tokens: int
     ) -> None:
-        self._for_scheduler.side.allocated(request, num_external_tokens)
+        [block_ids] = blocks.get_block_ids()
+        self._for_scheduler.side.allocated(request, block_ids, num_external_tokens)
 
     def build_connector_meta(self, scheduler_output: "SchedulerOutput") -> KVConnectorMetadata:
         return self._for_scheduler.side.plan(scheduler_output)
 
     def update_connector_output(self, connector_output: "KVConnectorOutput") -> None:
         report = connector_output.kv_connector_worker_meta
-        if isinstance(report, WorkerReport):
-            self._for_scheduler.side.observe(report)
+        self._for_scheduler.side.observe(
+            connector_output.finished_recving or (),
+            report if isinstance(report, WorkerReport) else None,
+        )
 
     def request_finished(
         self, request: "Request", block_ids: list[int]
     ) -> tuple[bool, dict[str, Any] | None]:
         return self._for_scheduler.side.finished(request), None
+
+    def reset_cache(self) -> bool | None:
+        """Nothing that is stored now will be found. For `POST /reset_prefix_cache` with
+        reset_external, and whenever vLLM lets go of its own prefix cache because the
+        model's weights may change."""
+        self._for_scheduler.side.clear()
+        return True
+
+    def has_pending_push_work(self) -> bool:
+        """vLLM asks whether it must make a step though no request wants one."""
+        return self._for_scheduler.side.has_orders
 
     # The workers' part.
 
@@ -95,13 +111,13 @@ class KVPlaneConnector(KVConnectorBase_V1):
         self._for_worker.start(kv_caches)
 
     def handle_preemptions(self, kv_connector_metadata: KVConnectorMetadata) -> None:
-        self._for_worker.side.give_up_blocks(_plan(kv_connector_metadata))
+        self._for_worker.side.prepare(_plan(kv_connector_metadata))
 
     def start_load_kv(self, forward_context: "ForwardContext", **kwargs: Any) -> None:
         self._for_worker.side.load(_plan(self._get_connector_metadata()))
 
     def wait_for_layer_load(self, layer_name: str) -> None:
-        """All layers were loaded before the model began."""
+        """No layer that is being loaded is read."""
 
     def save_kv_layer(
         self,
@@ -116,7 +132,8 @@ class KVPlaneConnector(KVConnectorBase_V1):
         self._for_worker.side.save(_plan(self._get_connector_metadata()))
 
     def get_finished(self, finished_req_ids: set[str]) -> tuple[set[str] | None, set[str] | None]:
-        return self._for_worker.side.finish(finished_req_ids), None
+        side = self._for_worker.side
+        return side.take_saved(), side.take_loaded()
 
     def get_block_ids_with_load_errors(self) -> set[int]:
         return self._for_worker.side.take_failed_blocks()

@@ -11,11 +11,13 @@ from vllm.platforms import current_platform
 from vllm.v1.kv_cache_interface import FullAttentionSpec, MLAAttentionSpec
 
 from engine.vllm.errors import UnsupportedByConnector
+from engine.vllm.fingerprint import fingerprint, local_directory
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.v1.kv_cache_interface import KVCacheConfig
 
+_MARKER = "config.json"
 _KINDS = (FullAttentionSpec, MLAAttentionSpec)
 _DTYPES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32"}
 
@@ -24,8 +26,8 @@ _DTYPES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: 
 class KVFacts:
     """The KV cache of one rank. `page_bytes` are the bytes of one block in one layer;
     `layers` are the layers' names in the order in which a block holds them. `fmt`
-    names the physical layout of a block: two ranks whose names differ cannot read each
-    other's bytes."""
+    names the physical layout of a block and the weights that filled it: two ranks whose
+    names differ have no use for each other's bytes."""
 
     model_name: str
     layers: tuple[str, ...]
@@ -84,8 +86,7 @@ def read_facts(vllm_config: "VllmConfig", kv_cache_config: "KVCacheConfig") -> K
     layers = tuple(layer for tensor in kv_cache_config.kv_cache_tensors for layer in tensor.layers)
     model = vllm_config.model_config
     described = {
-        "revision": model.revision,
-        "quantization": model.quantization,
+        "model": _describe_model(vllm_config),
         "layers": layers,
         "heads": spec.num_heads,
         "head_size": [spec.head_size, spec.head_size_v],
@@ -98,7 +99,7 @@ def read_facts(vllm_config: "VllmConfig", kv_cache_config: "KVCacheConfig") -> K
         if current_platform.is_cpu()
         else None,
     }
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
     return KVFacts(
         model_name=model.model,
         layers=layers,
@@ -112,3 +113,28 @@ def read_facts(vllm_config: "VllmConfig", kv_cache_config: "KVCacheConfig") -> K
         world_size=parallel.world_size,
         fmt=f"VLLM_BLOCKS_{digest[:16]}",
     )
+
+
+def _describe_model(vllm_config: "VllmConfig") -> dict[str, object]:
+    """What besides its name tells a model from others: chunks on disk outlive the
+    weights, and other weights may come under the same name."""
+    model, load = vllm_config.model_config, vllm_config.load_config
+    directory = None
+    if not model.model_weights:
+        # Else they are read from an object store, and are known by their address.
+        directory = local_directory(model.model, _MARKER, model.revision, load.download_dir)
+    architecture = model.hf_config.to_dict()
+    for irrelevant in ("transformers_version", "_name_or_path"):
+        architecture.pop(irrelevant, None)
+    return {
+        "address": model.model_weights,
+        "revision": model.revision,
+        "code_revision": model.code_revision,
+        "quantization": model.quantization,
+        "dtype": str(model.dtype),
+        "weights": None if directory is None else fingerprint(directory),
+        "dummy": model.seed if load.load_format == "dummy" else None,
+        "architecture": architecture,
+        # Some models rotate positions in another way where contexts may be long.
+        "long": model.max_model_len if "longrope" in json.dumps(architecture, default=str) else 0,
+    }

@@ -14,9 +14,10 @@ from engine.contract.values import join_runs
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """Bring the KV of whole chunks to blocks before the step computes. `hashes` are of
-    the chunks that hold the tokens, which begin `offset` tokens after the start of the
-    first; `block_ids` are where they belong, one for each block of tokens."""
+    """Bring the KV of whole chunks to blocks that nobody reads before it is reported.
+    `hashes` are of the chunks that hold the tokens, which begin `offset` tokens after
+    the start of the first; `block_ids` are where they belong, one for each block of
+    tokens."""
 
     request_id: str
     hashes: Sequence[bytes]
@@ -26,24 +27,24 @@ class LoadPlan:
 
 @dataclass(frozen=True)
 class SavePlan:
-    """Keep whole chunks that lie in these blocks after the step. `attempt` counts the
-    loads of the request that failed before this was planned."""
+    """Keep whole chunks that lie in these blocks after the step."""
 
     request_id: str
     hashes: Sequence[bytes]
     block_ids: Sequence[int]
-    attempt: int
 
 
 @dataclass
 class StepPlan(KVConnectorMetadata):
     """One step. Blocks of `preempted` requests are about to be given to others; those
-    of `awaited` requests are kept until their saves are reported as done."""
+    of `awaited` requests are kept until their saves are reported as done. `clears`:
+    before anything else, forget all chunks."""
 
     loads: list[LoadPlan] = field(default_factory=list)
     saves: list[SavePlan] = field(default_factory=list)
     preempted: set[str] = field(default_factory=set)
     awaited: set[str] = field(default_factory=set)
+    clears: bool = False
 
 
 @dataclass

@@ -38,15 +38,15 @@ class Saver:
             self._pending[plan.request_id] += 1
         self._jobs.put((plan, computed))
 
-    def skip(self, plan: SavePlan) -> None:
-        """Count a save as done that must not be."""
-        with self._changed:
-            self._done[plan.request_id] += 1
-
     def wait(self, request_ids: set[str]) -> None:
         """Return once no save of these requests is under way."""
         with self._changed:
             self._changed.wait_for(lambda: self._pending.keys().isdisjoint(request_ids))
+
+    def wait_for_all(self) -> None:
+        """Return once no save is under way."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._pending)
 
     def is_pending(self, request_id: str) -> bool:
         with self._changed:

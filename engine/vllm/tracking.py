@@ -1,12 +1,11 @@
 """What the scheduler's side remembers of a request."""
 
 import json
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.tokens import as_token_array, chunk_hashes, root_hash
+from engine.vllm.adapters import Adapters
 
 if TYPE_CHECKING:
     from vllm.v1.request import Request
@@ -26,7 +25,7 @@ class TrackedRequest:
     """One request from its first lookup to its end.
 
     `num_kept` are leading chunks that are stored already, or that a save was planned
-    for. `attempt` counts loads that failed.
+    for.
     """
 
     request: "Request"
@@ -36,18 +35,17 @@ class TrackedRequest:
     """Of the whole chunks of the tokens so far."""
     offer: Offer | None = None
     """What the last lookup found; None before the first, and once it was used."""
-    load: Offer | None = None
-    """What is to be loaded in the coming step, if anything is."""
     num_kept: int = 0
-    end: int = 0
-    """Tokens that are computed after the last planned step."""
-    saving: deque[Sequence[bytes]] = field(default_factory=deque)
-    """The chunks of each save that is under way, in order."""
-    reports: int = 0
-    """Workers that have done the first of those saves."""
-    attempt: int = 0
+    is_loading: bool = False
+    """A load was planned and is not reported yet."""
+    has_failed: bool = False
+    """A load was reported as failed."""
+    may_save: bool = True
+    """False if the request goes on with KV from before the cache was cleared."""
+    waits_for: bytes | None = None
+    """The first chunk that the last lookup did not find; None if it found all."""
     waiting_since: float | None = None
-    """When the request began to wait for others' saves; None while it does not."""
+    """When the request began to wait for others' saves; None if it never did."""
 
     def hash_chunks(self) -> list[bytes]:
         """Hashes of all whole chunks of the tokens that are known now."""
@@ -63,21 +61,33 @@ class TrackedRequest:
 
 def is_cacheable(request: "Request") -> bool:
     """Whether KV of this request depends on nothing but what its salt tells. Whoever
-    wants the log probabilities of the prompt needs it computed."""
+    wants the log probabilities of the prompt needs it computed. The input of a
+    resumable request (streaming) changes while it runs: tokens are taken back, images
+    are added."""
     parameters = request.sampling_params
     return (
-        request.prompt_token_ids is not None
+        not request.resumable
+        and request.prompt_token_ids is not None
         and request.prompt_embeds is None
         and parameters is not None
         and parameters.prompt_logprobs is None
     )
 
 
-def salted_root(request: "Request", model_name: str, chunk_size: int) -> bytes:
+def salted_root(
+    request: "Request", adapters: Adapters, model_name: str, chunk_size: int
+) -> bytes | None:
     """The root of the request's chunk hashes: what besides the tokens its KV depends
-    on, a tenant's salt, an adapter, images, is part of it."""
-    adapter = None if request.lora_request is None else request.lora_request.lora_name
-    media = [feature.identifier for feature in request.mm_features or ()]
+    on, a tenant's salt, an adapter, images and where they are, is part of it. None if
+    its KV must not be cached."""
+    adapter = None
+    if request.lora_request is not None:
+        adapter = adapters.key_of(request.lora_request)
+        if adapter is None:
+            return None
+    media = [
+        [feature.identifier, feature.mm_position.offset] for feature in request.mm_features or ()
+    ]
     salt = ""
     if request.cache_salt or adapter or media:
         salt = json.dumps([request.cache_salt, adapter, media])

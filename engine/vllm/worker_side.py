@@ -1,7 +1,6 @@
 """The connector in one of vLLM's workers: loading and saving blocks."""
 
 import logging
-from collections import Counter
 
 from engine.cache import CacheEngine
 from engine.vllm.plans import LoadPlan, StepPlan, WorkerReport, slots_of
@@ -18,19 +17,25 @@ class WorkerSide:
         self._block_size = block_size
         self._saver = Saver(engine, block_size)
         self._awaited: set[str] = set()
-        self._failures: Counter[str] = Counter()
-        """Failed loads of the requests that are still there."""
+        # Since they were last asked for:
+        self._loaded: set[str] = set()
         self._failed: set[str] = set()
         self._failed_blocks: set[int] = set()
 
-    def give_up_blocks(self, plan: StepPlan) -> None:
-        """Blocks of preempted requests are about to be written by others."""
+    def prepare(self, plan: StepPlan) -> None:
+        """Blocks of preempted requests are about to be written by others, and what was
+        stored before may not be found any more."""
         if plan.preempted:
             self._saver.wait(plan.preempted)
+        if plan.clears:
+            self._saver.wait_for_all()
+            # Bypassed ones too: their chunks would be found again later.
+            self._engine.clear(self._engine.backends)
 
     def load(self, plan: StepPlan) -> None:
-        """Bring what was planned to its blocks, before the model computes."""
+        """Bring what was planned to its blocks."""
         for load in plan.loads:
+            self._loaded.add(load.request_id)
             missing = self._load(load)
             if missing:
                 logger.warning(
@@ -40,26 +45,23 @@ class WorkerSide:
                 )
                 self._failed_blocks.update(missing)
                 self._failed.add(load.request_id)
-                self._failures[load.request_id] += 1
 
     def save(self, plan: StepPlan) -> None:
-        """Begin to keep what the model computed. What was computed on top of blocks that
-        could not be loaded is worthless."""
+        """Begin to keep what the model computed."""
         for save in plan.saves:
-            if save.attempt < self._failures[save.request_id]:
-                self._saver.skip(save)
-            else:
-                self._saver.save(save)
+            self._saver.save(save)
         self._awaited |= plan.awaited
 
-    def finish(self, request_ids: set[str]) -> set[str]:
-        """These requests have ended. Those, of them or of earlier ones, whose blocks were
-        kept for saves that are done by now."""
-        for request_id in request_ids:
-            self._failures.pop(request_id, None)
+    def take_saved(self) -> set[str]:
+        """Ended requests whose blocks were kept for saves that are done by now."""
         done = {name for name in self._awaited if not self._saver.is_pending(name)}
         self._awaited -= done
         return done
+
+    def take_loaded(self) -> set[str]:
+        """Requests whose loads have ended, well or not, since the last call."""
+        loaded, self._loaded = self._loaded, set()
+        return loaded
 
     def take_failed_blocks(self) -> set[int]:
         """Blocks that could not be loaded since the last call."""

@@ -8,13 +8,14 @@ from safetensors.torch import save_file
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_SIZE, VOCABULARY = 64, 2, 4, 2, 32, 1024
 _MLP = 128
+_RANK = 8
 
 
-def write_model(directory: Path, **changes: object) -> Path:
+def write_model(directory: Path, *, seed: int = 0, **changes: object) -> Path:
     """Write weights and configuration, with these changes; the directory. Weights have
     a deviation of 0.3: with much smaller ones a wrong KV cache would give the same tokens."""
     directory.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
 
     def weight(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator) * 0.3
@@ -58,4 +59,31 @@ def write_model(directory: Path, **changes: object) -> Path:
         "torch_dtype": "float32",
     }
     (directory / "config.json").write_text(json.dumps({**config, **changes}))
+    return directory
+
+
+def write_adapter(directory: Path, *, seed: int) -> Path:
+    """Write a LoRA adapter of rank 8 for K and V of every layer, as PEFT does; the
+    directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for layer in range(LAYERS):
+        for projection in ("k_proj", "v_proj"):
+            prefix = f"base_model.model.model.layers.{layer}.self_attn.{projection}"
+            shapes = {"lora_A": (_RANK, HIDDEN), "lora_B": (KV_HEADS * HEAD_SIZE, _RANK)}
+            for name, shape in shapes.items():
+                state[f"{prefix}.{name}.weight"] = torch.randn(*shape, generator=generator) * 0.3
+    save_file(state, str(directory / "adapter_model.safetensors"), metadata={"format": "pt"})
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": "tiny",
+        "r": _RANK,
+        "lora_alpha": _RANK,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": ["k_proj", "v_proj"],
+    }
+    (directory / "adapter_config.json").write_text(json.dumps(config))
     return directory

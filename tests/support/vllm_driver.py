@@ -1,17 +1,12 @@
-"""vLLM in a process of its own, told what to do line by line: importing it changes what
-other tests see, and takes ten seconds, so that all tests share one.
-
-Run as a script, it reads a JSON object a line from its standard input and answers each
-with one. From tests it is used through `Driver`.
+"""vLLM in a process of its own (`vllm_child`): importing it changes what other tests see,
+and takes ten seconds, so that all tests share one.
 """
 
-import gc
 import json
 import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +49,7 @@ class Driver:
         }
         self._log = log.open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.vllm_driver"],
+            [sys.executable, "-m", "tests.support.vllm_child"],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -83,14 +78,21 @@ class Driver:
 
     @contextmanager
     def engine(
-        self, model: Path, extra: Mapping[str, object] | None, **options: object
+        self,
+        model: Path,
+        extra: Mapping[str, object] | None,
+        *,
+        overlapping: bool = False,
+        **options: object,
     ) -> Iterator["Engine"]:
         """An engine with the connector configured by `extra`, or without it if that is
-        None."""
+        None. Where steps are `overlapping`, vLLM plans one before it has heard of the
+        one before, as on GPUs."""
         self.call(
             "start",
             model=str(model),
             extra=None if extra is None else dict(extra),
+            overlapping=overlapping,
             options=options,
         )
         try:
@@ -119,10 +121,37 @@ class Engine:
 
     def generate(self, prompts: Sequence[Sequence[int]], **parameters: object) -> Generated:
         """Greedy, 12 tokens each unless `parameters` (of SamplingParams) say otherwise;
-        `cache_salt` is the prompts'."""
+        `cache_salt` is the prompts', `adapter` the name, number and directory of a LoRA
+        adapter."""
         return Generated(
             *self._driver.call("generate", prompts=[list(p) for p in prompts], **parameters)
         )
+
+    def samples(self, prompt: Sequence[int], **parameters: object) -> list[list[int]]:
+        """The tokens of each of `n` samples."""
+        found: list[list[int]] = self._driver.call("samples", prompt=list(prompt), **parameters)
+        return found
+
+    def add(self, name: str, prompt: Sequence[int], **parameters: object) -> None:
+        """A request that runs with the next steps."""
+        self._driver.call("add", name=name, prompt=list(prompt), **parameters)
+
+    def step(self, times: int = 1) -> None:
+        self._driver.call("step", times=times)
+
+    def abort(self, *names: str) -> None:
+        self._driver.call("abort", names=list(names))
+
+    def drain(self) -> dict[str, list[int]]:
+        """Step until nothing is left to do, and no block waits to be freed; the tokens of
+        the requests that ended since the last call, by name. Raises Refused if there is
+        no end of it."""
+        found: dict[str, list[int]] = self._driver.call("drain")
+        return found
+
+    def reset_prefix_cache(self, *, running: bool = False, connector: bool = False) -> bool:
+        """As `POST /reset_prefix_cache` with reset_running_requests and reset_external."""
+        return bool(self._driver.call("reset_prefix_cache", running=running, connector=connector))
 
     def steps(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[float]:
         """Seconds of each of vLLM's steps, from the first prompt to the last token."""
@@ -131,91 +160,16 @@ class Engine:
 
     def preemptions(self) -> int:
         """How often a request lost its blocks since the start."""
-        return int(self._driver.call("preemptions"))
+        return self.counted("vllm:num_preemptions")
 
+    def counted(self, metric: str) -> int:
+        """The value of one of vLLM's counters."""
+        return int(self._driver.call("counted", metric=metric))
 
-def _main() -> None:
-    from vllm import LLM, SamplingParams
-    from vllm.config import KVTransferConfig
-    from vllm.distributed.kv_transfer import ensure_kv_transfer_shutdown
+    def free_blocks(self) -> int:
+        """Blocks of vLLM's KV cache that nobody holds."""
+        return int(self._driver.call("free_blocks"))
 
-    # vLLM and its libraries print; answers must stay whole.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    running: dict[str, Any] = {}
-
-    def start(model: str, extra: dict[str, Any] | None, options: dict[str, Any]) -> None:
-        chosen = {
-            "enforce_eager": True,
-            "skip_tokenizer_init": True,
-            "dtype": "float32",
-            "kv_cache_memory_bytes": 32 << 20,
-            "block_size": 32,
-            "max_model_len": 2048,
-            "enable_prefix_caching": False,
-            "disable_log_stats": False,
-            **options,
-        }
-        if extra is not None:
-            chosen["kv_transfer_config"] = KVTransferConfig(
-                **CONNECTOR, kv_connector_extra_config=extra
-            )
-        try:
-            running["llm"] = LLM(model=model, **chosen)
-        except Exception:
-            ensure_kv_transfer_shutdown()
-            raise
-
-    def stop() -> None:
-        llm = running.pop("llm")
-        llm.llm_engine.engine_core.shutdown()
-        ensure_kv_transfer_shutdown()
-        del llm
-        gc.collect()
-
-    def generate(prompts: list[list[int]], cache_salt: str = "", **parameters: Any) -> object:
-        chosen = {"temperature": 0, "max_tokens": 12, "ignore_eos": True, **parameters}
-        asked = [{"prompt_token_ids": prompt} for prompt in prompts]
-        if cache_salt:
-            asked = [{**prompt, "cache_salt": cache_salt} for prompt in asked]
-        outputs = running["llm"].generate(asked, SamplingParams(**chosen), use_tqdm=False)
-        return (
-            [list(output.outputs[0].token_ids) for output in outputs],
-            [output.num_cached_tokens or 0 for output in outputs],
-        )
-
-    def steps(prompts: list[list[int]], tokens: int) -> list[float]:
-        engine = running["llm"].llm_engine
-        parameters = SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True)
-        for number, prompt in enumerate(prompts):
-            engine.add_request(f"step-{number}", {"prompt_token_ids": prompt}, parameters)
-        seconds = []
-        while engine.has_unfinished_requests():
-            started = time.perf_counter()
-            engine.step()
-            seconds.append(time.perf_counter() - started)
-        return seconds
-
-    def preemptions() -> int:
-        metrics = running["llm"].get_metrics()
-        return sum(m.value for m in metrics if m.name == "vllm:num_preemptions")
-
-    operations = {
-        "start": start,
-        "stop": stop,
-        "generate": generate,
-        "preemptions": preemptions,
-        "steps": steps,
-    }
-    for line in sys.stdin:
-        asked = json.loads(line)
-        try:
-            answer = {"result": operations[asked.pop("operation")](**asked)}
-        except Exception as error:  # noqa: BLE001 - the test decides what it means
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    _main()
+    def living(self, kind: str) -> int:
+        """How many objects of that class of ours are in vLLM's process."""
+        return int(self._driver.call("living", kind=kind))

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -67,7 +68,7 @@ def start(driver: Driver, model: Path) -> StartCached:
 
     @contextmanager
     def start(
-        options: dict[str, object] | None = None, model: Path = model, **keys: object
+        options: dict[str, Any] | None = None, model: Path = model, **keys: object
     ) -> Iterator[Cached]:
         port = free_ports(3)
         extra = {
