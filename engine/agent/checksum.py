@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from engine.agent.call import Call, EncodedJSON, Handler
 from engine.agent.workers import Work
 from engine.contract import ContractError, InvalidParameter, SlotRun, compress_slots, count_slots
-from engine.device import SlotOutOfBounds, split_runs
+from engine.device import SlotOutOfBounds, SlotsUnreadable, split_runs
 
 MAX_DIGESTS = 1_000_000
 """Most digests in one answer, which then has 35 MB."""
@@ -29,12 +29,16 @@ async def check_kvcache(call: Call) -> object:
     _check_size(num_digests)
     ranges = await call.agent.workers.run(Work.PARSING, _checked_ranges, call, runs)
     compute = _layerwise_checksums if layerwise else _checksums
+    try:
+        checksums = await compute(call, runs, chunk_size)
+    except SlotsUnreadable as error:
+        raise ContractError(400, "Not available", str(error)) from None
     answer = {
         "status": "success",
         "slot_mapping_ranges": ranges,
         "chunk_size": chunk_size,
         "num_chunks": num_chunks,
-        "chunk_checksums": await compute(call, runs, chunk_size),
+        "chunk_checksums": checksums,
         "layerwise": layerwise,
     }
     if num_digests + len(ranges) > _MOST_DIGESTS_WRITTEN_AT_ONCE:

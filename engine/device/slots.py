@@ -12,6 +12,10 @@ SlotArray = npt.NDArray[np.int64]
 """Slots one by one, of shape [n]."""
 
 
+class SlotsUnreadable(ValueError):
+    """The KV of single slots cannot be told apart in this KV cache; the text says why."""
+
+
 class SlotOutOfBounds(ValueError):
     """A slot that the KV cache does not have."""
 

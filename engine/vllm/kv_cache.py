@@ -71,7 +71,7 @@ class VllmKVCache:
 
     def checksums(self, runs: Sequence[SlotRun], chunk_size: int) -> list[str]:
         """MD5 of each chunk of `chunk_size` slots, all layers combined. Raises
-        SlotOutOfBounds, and UnsupportedByConnector where slots cannot be read."""
+        SlotOutOfBounds, and SlotsUnreadable."""
         self.check_slots(runs)
         return combined_checksums(self._planes(), runs, chunk_size, _CHECKING_THREADS)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from engine.device import SlotsUnreadable
 from engine.vllm.errors import UnsupportedByConnector
 from engine.vllm.facts import KVFacts
 
@@ -47,16 +48,16 @@ def byte_view(
 
 def planes_of(layer: torch.Tensor, facts: KVFacts) -> Planes:
     """One layer's K and V, or latent vectors, by slot: views, whatever the order of the
-    elements. Raises UnsupportedByConnector for an order that is not known."""
+    elements. Raises SlotsUnreadable for an order that is not known."""
     size = facts.head_size
     if facts.use_mla:
         return [layer.squeeze(1)]
     if layer.device.type != "cpu":
         by_slot = layer.permute(0, 2, 1, 3)
         return [by_slot[..., :size], by_slot[..., size:]]
-    if facts.kv_dtype == "bfloat16" and torch.cpu._is_amx_tile_supported():
-        raise UnsupportedByConnector(
-            "On this processor vLLM packs bfloat16 K for AMX; its slots cannot be read."
+    if _is_packed(facts):
+        raise SlotsUnreadable(
+            "On this processor vLLM packs bfloat16 KV for AMX; its slots cannot be read."
         )
     # vLLM's CPU kernels keep, for each block and head, K transposed and then V.
     num_blocks, num_heads, block_size, _ = layer.shape
@@ -68,3 +69,14 @@ def planes_of(layer: torch.Tensor, facts: KVFacts) -> Planes:
         layer.as_strided(shape, (block, 1, head, block_size), start),
         layer.as_strided(shape, (block, size, head, 1), start + half),
     ]
+
+
+def _is_packed(facts: KVFacts) -> bool:
+    """Whether vLLM's CPU kernels pack KV for AMX, as vllm.v1.attention.backends.cpu_attn
+    decides it."""
+    return (
+        facts.kv_dtype == "bfloat16"
+        and facts.block_size % 32 == 0
+        and facts.head_size % 32 == 0
+        and torch.cpu._is_amx_tile_supported()
+    )

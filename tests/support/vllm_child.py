@@ -136,6 +136,36 @@ class Child:
         scheduler = self._llm.llm_engine.engine_core.engine_core.scheduler
         return int(scheduler.kv_cache_manager.block_pool.get_num_free_blocks())
 
+    def attention_inputs(self, prompt: list[int]) -> dict[str, Any]:
+        """What the attention layers are given to keep, by name: two lists of numbers for
+        each token of the prompt; and the blocks that they then lie in."""
+        core = self._llm.llm_engine.engine_core.engine_core
+        model = core.model_executor.driver_worker.worker.model_runner.get_model()
+        kept: dict[str, list[list[list[float]]]] = {}
+
+        def keep(module: Any, given: Any, named: Any) -> None:
+            _, *parts = [*given, *named.values()][:3]
+            kept[module.layer_name] = [part.float().flatten(1).tolist() for part in parts]
+
+        hooks = [
+            module.register_forward_pre_hook(keep, with_kwargs=True)
+            for module in model.modules()
+            if type(module).__name__ in ("Attention", "MLAAttention")
+        ]
+        name = self.add("inputs", prompt, max_tokens=2)
+        self.step(1)
+        for hook in hooks:
+            hook.remove()
+        blocks = self.blocks(name)
+        self.drain()
+        return {"layers": kept, "blocks": blocks}
+
+    def blocks(self, name: str) -> list[int]:
+        core = self._llm.llm_engine.engine_core.engine_core
+        [running] = [r for r in core.scheduler.requests if r.startswith(name)]
+        [blocks] = core.scheduler.kv_cache_manager.get_block_ids(running)
+        return list(blocks)
+
     def living(self, kind: str) -> int:
         """Objects of the class of that name, of the package engine."""
         gc.collect()

@@ -29,6 +29,14 @@ class Generated(NamedTuple):
     cached: list[int]
 
 
+class AttentionInputs(NamedTuple):
+    """By layer, K and V, or the latent vector and its rotated part: numbers for each
+    token. And the blocks in which the tokens lie."""
+
+    layers: dict[str, list[list[list[float]]]]
+    blocks: list[int]
+
+
 class Refused(Exception):
     """vLLM raised; the text is its message."""
 
@@ -169,6 +177,15 @@ class Engine:
     def free_blocks(self) -> int:
         """Blocks of vLLM's KV cache that nobody holds."""
         return int(self._driver.call("free_blocks"))
+
+    def attention_inputs(self, prompt: Sequence[int]) -> AttentionInputs:
+        """What the attention layers are given to keep of a prompt."""
+        return AttentionInputs(**self._driver.call("attention_inputs", prompt=list(prompt)))
+
+    def blocks(self, name: str) -> list[int]:
+        """The blocks of a request that runs."""
+        found: list[int] = self._driver.call("blocks", name=name)
+        return found
 
     def living(self, kind: str) -> int:
         """How many objects of that class of ours are in vLLM's process."""
