@@ -11,7 +11,9 @@ _MLP = 128
 _RANK = 8
 
 
-def write_model(directory: Path, *, seed: int = 0, **changes: object) -> Path:
+def write_model(
+    directory: Path, *, seed: int = 0, head_size: int = HEAD_SIZE, **changes: object
+) -> Path:
     """Write weights and configuration, with these changes; the directory. Weights have
     a deviation of 0.3: with much smaller ones a wrong KV cache would give the same tokens."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -28,10 +30,10 @@ def write_model(directory: Path, *, seed: int = 0, **changes: object) -> Path:
     for layer in range(LAYERS):
         prefix = f"model.layers.{layer}"
         state |= {
-            f"{prefix}.self_attn.q_proj.weight": weight(HEADS * HEAD_SIZE, HIDDEN),
-            f"{prefix}.self_attn.k_proj.weight": weight(KV_HEADS * HEAD_SIZE, HIDDEN),
-            f"{prefix}.self_attn.v_proj.weight": weight(KV_HEADS * HEAD_SIZE, HIDDEN),
-            f"{prefix}.self_attn.o_proj.weight": weight(HIDDEN, HEADS * HEAD_SIZE),
+            f"{prefix}.self_attn.q_proj.weight": weight(HEADS * head_size, HIDDEN),
+            f"{prefix}.self_attn.k_proj.weight": weight(KV_HEADS * head_size, HIDDEN),
+            f"{prefix}.self_attn.v_proj.weight": weight(KV_HEADS * head_size, HIDDEN),
+            f"{prefix}.self_attn.o_proj.weight": weight(HIDDEN, HEADS * head_size),
             f"{prefix}.mlp.gate_proj.weight": weight(_MLP, HIDDEN),
             f"{prefix}.mlp.up_proj.weight": weight(_MLP, HIDDEN),
             f"{prefix}.mlp.down_proj.weight": weight(HIDDEN, _MLP),
@@ -47,7 +49,7 @@ def write_model(directory: Path, *, seed: int = 0, **changes: object) -> Path:
         "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS,
         "num_key_value_heads": KV_HEADS,
-        "head_dim": HEAD_SIZE,
+        "head_dim": head_size,
         "vocab_size": VOCABULARY,
         "max_position_embeddings": 4096,
         "rms_norm_eps": 1e-5,

@@ -156,9 +156,15 @@ class Child:
         self.step(1)
         for hook in hooks:
             hook.remove()
-        [blocks] = core.scheduler.kv_cache_manager.get_block_ids(name)
+        blocks = self.blocks(name)
         self.drain()
         return {"layers": kept, "blocks": blocks}
+
+    def blocks(self, name: str) -> list[int]:
+        core = self._llm.llm_engine.engine_core.engine_core
+        [running] = [r for r in core.scheduler.requests if r.startswith(name)]
+        [blocks] = core.scheduler.kv_cache_manager.get_block_ids(running)
+        return list(blocks)
 
     def living(self, kind: str) -> int:
         """Objects of the class of that name, of the package engine."""

@@ -182,6 +182,11 @@ class Engine:
         """What the attention layers are given to keep of a prompt."""
         return AttentionInputs(**self._driver.call("attention_inputs", prompt=list(prompt)))
 
+    def blocks(self, name: str) -> list[int]:
+        """The blocks of a request that runs."""
+        found: list[int] = self._driver.call("blocks", name=name)
+        return found
+
     def living(self, kind: str) -> int:
         """How many objects of that class of ours are in vLLM's process."""
         return int(self._driver.call("living", kind=kind))
