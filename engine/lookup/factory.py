@@ -22,6 +22,8 @@ from engine.lookup.shared_tiers import open_shared_tiers
 from engine.lookup.statistics import ChunkStatistics
 from engine.lookup.statistics_client import ChunkStatisticsLookupClient
 from engine.lookup.tally import LookupTally
+from engine.metadata import EngineMetadata
+from engine.tokens import root_hash
 
 NOBODY: Final = "None"
 """What stands for a client or server that is not there."""
@@ -79,14 +81,14 @@ def plan_client(config: EngineConfig, local: LocalWorkers) -> ClientPlan:
 def make_client(
     plan: ClientPlan,
     config: EngineConfig,
-    root: bytes,
+    metadata: EngineMetadata,
     local: LocalWorkers,
     tally: LookupTally,
     statistics: Callable[[], ChunkStatistics],
 ) -> LookupClient:
     """The planned client. `statistics` gives what chunks are counted in, if they are.
     Raises LookupUnavailable, with nothing left open."""
-    client = _make_core(plan.core, config, root, local, tally)
+    client = _make_core(plan.core, config, metadata, local, tally)
     if plan.hit_ratio is not None:
         client = HitLimitLookupClient(client, plan.hit_ratio)
     if plan.counts_chunks:
@@ -100,15 +102,20 @@ def make_client(
 
 
 def _make_core(
-    core: Core, config: EngineConfig, root: bytes, local: LocalWorkers, tally: LookupTally
+    core: Core,
+    config: EngineConfig,
+    metadata: EngineMetadata,
+    local: LocalWorkers,
+    tally: LookupTally,
 ) -> LookupClient:
     def timeout_ms() -> int:
         return config.lookup_timeout_ms
 
     if core is Core.BYPASS:
-        return _make_bypass(config, local, timeout_ms, tally)
+        return _make_bypass(config, metadata, local, timeout_ms, tally)
     channel = _open_channel(config)
     made = RPCLookupClient if core is Core.PLAIN else AsyncLookupClient
+    root = root_hash(metadata.model_name, metadata.chunk_size)
     return made(channel, root, timeout_ms, tally)
 
 
@@ -127,12 +134,16 @@ def _open_channel(config: EngineConfig) -> Channel:
 
 
 def _make_bypass(
-    config: EngineConfig, local: LocalWorkers, timeout_ms: Callable[[], int], tally: LookupTally
+    config: EngineConfig,
+    metadata: EngineMetadata,
+    local: LocalWorkers,
+    timeout_ms: Callable[[], int],
+    tally: LookupTally,
 ) -> BypassLookupClient:
     workers = asked_workers(config)
     if not local.lacks(workers):
         return BypassLookupClient(local.of(workers), _nothing_to_close, timeout_ms, tally)
-    tiers = open_shared_tiers(config, workers)
+    tiers = open_shared_tiers(config, metadata.fmt, workers)
 
     def close() -> None:
         for tier in tiers:

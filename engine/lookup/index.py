@@ -33,6 +33,12 @@ class LocalWorkers:
         with self._changing:
             self._indexes[worker_id] = index
 
+    def remove(self, worker_id: int, index: ChunkIndex) -> None:
+        """That worker has ended, unless another one has taken its place."""
+        with self._changing:
+            if self._indexes.get(worker_id) is index:
+                del self._indexes[worker_id]
+
     def lacks(self, worker_ids: Iterable[int]) -> list[int]:
         """Those of the workers that live elsewhere."""
         with self._changing:

@@ -162,7 +162,7 @@ class LookupClients:
             made = make_client(
                 plan,
                 self._config,
-                root_hash(self._metadata.model_name, self._metadata.chunk_size),
+                self._metadata,
                 self._local,
                 self._tally,
                 self._statistics.fitting,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final
 
 from engine.config import ConfigError, EngineConfig
@@ -20,9 +21,9 @@ class SharedTier:
     """One worker's chunks in the remote store. What only the worker itself has, in
     memory or on its disk, is not seen."""
 
-    def __init__(self, config: EngineConfig, worker_id: int) -> None:
-        """Raises LookupUnavailable if the store cannot be used."""
-        metadata = worker_metadata(config, worker_id, new_engine_id())
+    def __init__(self, config: EngineConfig, fmt: str, worker_id: int) -> None:
+        """`fmt` is the workers'. Raises LookupUnavailable if the store cannot be used."""
+        metadata = replace(worker_metadata(config, worker_id, new_engine_id()), fmt=fmt)
         layout = ChunkLayout(namespace(metadata), spec_of(config))
         self._config = config
         self._namespace = layout.namespace
@@ -52,12 +53,15 @@ class SharedTier:
         self._remote.close()
 
 
-def open_shared_tiers(config: EngineConfig, worker_ids: Sequence[int]) -> list[SharedTier]:
-    """The store as each of those workers sees it. Raises LookupUnavailable."""
+def open_shared_tiers(
+    config: EngineConfig, fmt: str, worker_ids: Sequence[int]
+) -> list[SharedTier]:
+    """The store as each of those workers sees it, whose chunks have the format `fmt`.
+    Raises LookupUnavailable."""
     with ExitStack() as opened:
         tiers: list[SharedTier] = []
         for worker_id in worker_ids:
-            tier = SharedTier(config, worker_id)
+            tier = SharedTier(config, fmt, worker_id)
             opened.callback(tier.close)
             tiers.append(tier)
         opened.pop_all()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from engine.agent.agent import Agent
+from engine.cache import CacheEngine
 from engine.config import ConfigError, EngineConfig
 from engine.lookup import (
     LocalWorkers,
@@ -87,7 +88,7 @@ class WorkerProcess:
             self._config, metadata, engine, servers, vllm_config=describe(self._vllm_config)
         )
         side = WorkerSide(engine, self._facts.block_size)
-        self._started = _Started(side, agent, _host(agent, 1 + self._rank))
+        self._started = _Started(side, engine, agent, _host(agent, 1 + self._rank))
 
     @property
     def side(self) -> WorkerSide:
@@ -97,13 +98,17 @@ class WorkerProcess:
 
     def close(self) -> None:
         if self._started is not None:
+            _local_workers(self._config).remove(self._rank, self._started.engine)
             self._started.close()
             self._started = None
 
 
 class _Started:
-    def __init__(self, side: WorkerSide, agent: Agent, host: AgentHost | None) -> None:
+    def __init__(
+        self, side: WorkerSide, engine: CacheEngine, agent: Agent, host: AgentHost | None
+    ) -> None:
         self.side = side
+        self.engine = engine
         self._agent = agent
         self._host = host
 

@@ -163,6 +163,28 @@ def test_generate__other_lookup_clients__as_without(
         assert warm.cached == [reusable(length) for length in LENGTHS]
 
 
+def test_generate__scheduler_asks_the_shared_store_itself__finds_what_workers_stored(
+    start: StartCached, plain: Plain, tmp_path: Path
+) -> None:
+    # So that the worker lives in a process of its own.
+    options = {"distributed_executor_backend": "mp"}
+    keys = {"enable_scheduler_bypass_lookup": True, "remote_url": f"fs://{tmp_path}/shared"}
+    with start(options, **keys, storage_queue_chunks=64) as cached:
+        assert cached.engine.generate(SHARED[:1]).cached == [0]
+        await_writes(cached)
+        warm = cached.engine.generate(SHARED[:1])
+        assert (warm.tokens, warm.cached) == (plain["shared"].tokens[:1], [192])
+
+
+def test_stop__engine_in_the_same_process__keeps_no_memory(
+    start: StartCached, driver: Driver, model: Path
+) -> None:
+    with start() as cached:
+        assert cached.engine.living("MemoryPool") > 0
+    with driver.engine(model, None) as engine:
+        assert engine.living("MemoryPool") == 0
+
+
 def test_generate__chunks_are_broken__are_computed_again(
     start: StartCached, plain: Plain, tmp_path: Path
 ) -> None:
