@@ -14,6 +14,7 @@ from engine.storage.breaker import CircuitBreaker
 from engine.storage.chunk_file import SERDE
 from engine.storage.chunk_folder import ChunkFolder, DirectoryInUse, discard, fault_of
 from engine.storage.disk_index import DiskIndex, StoredFile
+from engine.storage.disk_room import DiskRoom
 from engine.storage.disk_settings import DiskSettings
 from engine.storage.format import ChunkLayout, CorruptChunk, ForeignChunk, make_header
 from engine.storage.policy import EvictionPolicy
@@ -54,6 +55,7 @@ class DiskDirectory:
         self._header_bytes = _header_bytes(layout)
         self._folder = ChunkFolder(directory, layout, settings, tally)
         self._index = DiskIndex(make_policy)
+        self._room = DiskRoom(self._folder, self._index, capacity_bytes, tally)
         self._largest_bytes = 0
         self._frozen = False
         self._closed = False
@@ -227,7 +229,7 @@ class DiskDirectory:
                 self._index.add(chunk.key, StoredFile(chunk.file_bytes, chunk.arrived_at))
                 self._largest_bytes = max(self._largest_bytes, chunk.file_bytes)
             if not self._frozen:
-                self._make_room(0)
+                self._room.make(0)
         return True
 
     def _write(self, leases: Sequence[Lease]) -> None:
@@ -270,7 +272,7 @@ class DiskDirectory:
             with self._lock:
                 refusal = self._refusal(lease)
                 if refusal is None:
-                    self._make_room(file_bytes)
+                    self._room.make(file_bytes)
                     self._folder.publish(temporary, lease.key)
                     self._index.add(lease.key, StoredFile(file_bytes, time.time()))
                 return refusal
@@ -298,37 +300,6 @@ class DiskDirectory:
             return Drop.DEGRADED
         return None
 
-    def _make_room(self, needed_bytes: int) -> None:
-        """Evict until so many bytes are free. Raises OSError."""
-        most_bytes = self._capacity_bytes - needed_bytes
-        if self._index.used_bytes > most_bytes:
-            self._remove_leftovers()
-        while self._index.used_bytes > most_bytes:
-            if not len(self._index):
-                raise OSError(errno.ENOSPC, "no file can be removed", str(self.directory))
-            key, stored = self._index.coldest()
-            self._remove(key)
-            self._tally.evicted(max(0.0, time.time() - stored.arrived_at))
-
-    def _remove_leftovers(self) -> None:
-        """Until one cannot be removed again: there may be thousands of them."""
-        while (key := self._index.oldest_leftover()) is not None:
-            try:
-                self._folder.remove(key)
-            except OSError:
-                self._index.keep_leftover(key)
-                return
-            self._index.drop_leftover(key)
-
-    def _remove(self, key: ChunkKey) -> None:
-        """Raises OSError; the chunk is gone then too, its file goes on to take room."""
-        try:
-            self._folder.remove(key)
-        except OSError:
-            self._index.leave(key)
-            raise
-        self._index.drop(key)
-
     def _set_aside(
         self, key: ChunkKey, stored: StoredFile, why: CorruptChunk | ForeignChunk
     ) -> None:
@@ -339,13 +310,13 @@ class DiskDirectory:
             elif self._index.get(key) is stored:
                 self._folder.set_aside(key, why)
                 with contextlib.suppress(OSError):
-                    self._remove(key)
+                    self._room.remove(key)
 
     def _forget(self, key: ChunkKey, stored: StoredFile) -> None:
         with self._lock:
             if not self._frozen and self._index.get(key) is stored:
                 with contextlib.suppress(OSError):
-                    self._remove(key)
+                    self._room.remove(key)
 
     def _refuse(self, lease: Lease, reason: Drop) -> bool:
         lease.release()
