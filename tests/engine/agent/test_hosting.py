@@ -28,6 +28,8 @@ def is_refused(port: int) -> bool:
 def test_host__running__answers_until_it_is_stopped(make_worker) -> None:
     port = free_ports(2)
     host = AgentHost(make_worker(internal_api_server_port_start=port), 1)
+    # It binds at once, and listens once its thread runs.
+    eventually(lambda: not is_refused(port + 1))
     answer = httpx.get(f"http://127.0.0.1:{port + 1}/health")
     host.stop()
     assert (answer.status_code, is_refused(port + 1)) == (200, True)
