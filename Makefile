@@ -55,8 +55,8 @@ test: lint ## lint, then every test
 	@requirements/redis.sh
 	@requirements/node.sh $(VENV)
 	@requirements/jq.sh
-	$(VENV)/bin/pytest -m "not slow" --numprocesses 2 --dist loadgroup
-	$(VENV)/bin/pytest -m slow --numprocesses 2 --dist loadgroup
+	$(VENV)/bin/pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(VENV)/bin/pytest -m slow --numprocesses 2 --dist loadfile
 
 test-fast: install-test ## every test that takes seconds at most, without lint
 	@requirements/redis.sh
