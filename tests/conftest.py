@@ -26,6 +26,7 @@ class FileByFile(LoadScopeScheduling):
         return "functional" if file.startswith("tests/functional/") else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileByFile:
     """Instead of marks: pytest-xdist 3.8 does not see those with pytest 9.2."""
     return FileByFile(config, log)
