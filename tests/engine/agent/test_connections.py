@@ -294,6 +294,10 @@ def test_answers__that_nobody_takes__end_the_connection(
             while not lost.done():
                 await caller.send(ask * 8)
                 await asyncio.wait([lost], timeout=0.02)
+            # The agent goes on for others.
+            other = await call()
+            await other.send(HEALTH)
+            assert (await other.answer())[0] == 200
 
     play(scenario())
 

@@ -57,3 +57,4 @@ def test_host__no_event_loop_to_be_had__stop_returns(
         host = AgentHost(make_worker(internal_api_server_port_start=port), 1)
         eventually(lambda: "The agent has ended" in caplog.text)
         host.stop()
+    assert is_refused(port + 1)
